@@ -1,0 +1,108 @@
+//! What single keys cannot tell: whether listeners, methods, certificates and stored passwords fit
+//! together, so that everyone who is configured can log in.
+
+use super::reader::{Document, Place};
+use super::server::METHODS;
+use super::value::{self, Stored};
+use super::{AuthMethod, ClientTlsMode, ListenAddr, Role, Server, server, tenant};
+
+/// Checks each listener's method against its address and TLS.
+pub(super) fn listeners(doc: &Document<'_>, draft: &server::Draft, default: (AuthMethod, &Place)) {
+    for (listener, place) in draft.server.listen.iter().zip(&draft.places) {
+        let (method, place) = match listener.method {
+            Some(method) => (method, place),
+            None => (default.0, default.1),
+        };
+        if let Err(message) = method_fits(method, &listener.address, &draft.server) {
+            doc.error(place, message);
+        }
+    }
+}
+
+fn method_fits(method: AuthMethod, address: &ListenAddr, server: &Server) -> Result<(), String> {
+    match (method, address) {
+        (AuthMethod::Trust, ListenAddr::Tcp(a)) if !a.ip().to_canonical().is_loopback() => Err(
+            format!("`trust` is for loopback and Unix sockets only, and {a} is neither"),
+        ),
+        (AuthMethod::Cert, ListenAddr::Unix(_)) => {
+            Err("`cert` needs TLS, which clients do not use over Unix sockets".into())
+        }
+        (AuthMethod::Cert, ListenAddr::Tcp(_))
+            if server.tls.mode == ClientTlsMode::Disable || server.tls.client_ca.is_none() =>
+        {
+            Err(
+                "`cert` needs TLS: `certificate`, `private_key` and `client_ca` in [server.tls]"
+                    .into(),
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that each role can log in by one of the listeners' methods, and that each tenant leaves
+/// us something to sign in with at its server.
+pub(super) fn logins(
+    doc: &Document<'_>,
+    server: &Server,
+    default: AuthMethod,
+    tenants: &[tenant::Draft],
+) {
+    let mut methods: Vec<AuthMethod> = Vec::new();
+    for method in server.listen.iter().map(|l| l.method.unwrap_or(default)) {
+        if !methods.contains(&method) {
+            methods.push(method);
+        }
+    }
+    let other = methods.iter().find(|m| **m != AuthMethod::ScramSha256);
+    for draft in tenants {
+        if let (None, Some(other)) = (&draft.tenant.login, other) {
+            let message = format!(
+                "needs `user` and `password`: clients that log in by `{}` leave nothing to sign \
+                 in with at the server",
+                word(*other)
+            );
+            doc.error(&draft.place, message);
+            continue;
+        }
+        for (role, place) in draft.tenant.roles.iter().zip(&draft.role_places) {
+            if !methods.iter().any(|m| can_log_in(*m, role)) {
+                doc.error(place, stuck(&methods, role));
+            }
+        }
+    }
+}
+
+fn can_log_in(method: AuthMethod, role: &Role) -> bool {
+    // A malformed verifier has been reported where it was read.
+    let kind = role
+        .password
+        .as_ref()
+        .and_then(|p| value::stored(p.expose()).ok());
+    match method {
+        AuthMethod::ScramSha256 => matches!(kind, Some(Stored::Plain | Stored::Scram)),
+        AuthMethod::Md5 => matches!(kind, Some(Stored::Plain | Stored::Md5)),
+        AuthMethod::Cert | AuthMethod::Trust => true,
+    }
+}
+
+fn stuck(methods: &[AuthMethod], role: &Role) -> String {
+    let methods: Vec<&str> = methods.iter().map(|m| word(*m)).collect();
+    let has = match role.password.as_ref().map(|p| value::stored(p.expose())) {
+        None => "no password",
+        Some(Ok(Stored::Md5)) => "an md5 verifier",
+        Some(Ok(Stored::Scram)) => "a SCRAM verifier",
+        Some(Ok(Stored::Plain) | Err(_)) => "this password",
+    };
+    format!(
+        "role `{}` has {has} and cannot log in by {}",
+        role.name,
+        methods.join(" or ")
+    )
+}
+
+fn word(method: AuthMethod) -> &'static str {
+    METHODS
+        .iter()
+        .find(|(_, m)| *m == method)
+        .map_or("", |(word, _)| word)
+}

@@ -1,0 +1,150 @@
+//! `proxy.toml` as text -> [`Config`].
+//!
+//! Strict: an unknown key, a key that does nothing yet, a bad value, a dangling name or settings
+//! that contradict each other are errors with file, line, column and key path. As many as can be
+//! told apart are reported at once. A [`Config`] comes out only if there is none.
+//!
+//! It does not read certificates (it looks whether the files can be opened) and resolves no host
+//! names.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::errors::ConfigErrors;
+use super::reader::{Document, Place, Section};
+use super::server::METHODS;
+use super::{
+    Auth, AuthMethod, Config, Log, LogFormat, PoolSettings, checks, cluster, keys, pool, server,
+    tenant, value,
+};
+
+pub use super::reader::Env;
+
+/// Reads and checks a file; secrets of the form `env:NAME` come from the process's environment.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigErrors::about(path, format!("cannot be read: {e}")))?;
+    parse(&text, path, &|name| std::env::var(name).ok())
+}
+
+/// Checks a text. `file` names it in errors, and its folder is what relative paths are relative to.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(text: &str, file: &Path, env: Env<'_>) -> Result<Config, ConfigErrors> {
+    let doc = Document {
+        file,
+        text,
+        env,
+        errors: RefCell::default(),
+    };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let offset = error.span().map(|s| s.start);
+        doc.error(
+            &Place {
+                path: String::new(),
+                offset,
+            },
+            error.message(),
+        );
+    }
+    // What a broken text seems to say would only add noise.
+    doc.verdict()?;
+    document(&doc, table.get_ref())
+}
+
+/// A mistake that shows only when a good file meets this machine, at the place of its key.
+pub(crate) fn error_at(file: &Path, (table, key): (&str, &str), message: String) -> ConfigErrors {
+    // The file may be gone by now; then the mistake has no line, but is still one.
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let doc = Document {
+        file,
+        text: &text,
+        env: &|_| None,
+        errors: RefCell::default(),
+    };
+    let (root, _broken) = DeTable::parse_recoverable(&text);
+    let value = root
+        .get_ref()
+        .get(table)
+        .and_then(|t| t.get_ref().as_table()?.get(key));
+    let offset = value.map(|v| v.span().start);
+    doc.error(
+        &Place {
+            path: format!("{table}.{key}"),
+            offset,
+        },
+        message,
+    );
+    ConfigErrors::collect(doc.errors.take()).expect("one was just added")
+}
+
+fn document(doc: &Document<'_>, table: &DeTable<'_>) -> Result<Config, ConfigErrors> {
+    let place = Place {
+        path: String::new(),
+        offset: None,
+    };
+    let mut root = Section::new(doc, place, Some(table), &keys::ROOT);
+    let server = server::read(root.section("server", &keys::SERVER));
+    let (auth, method_place) = auth(root.section("auth", &keys::AUTH));
+    let log = log(root.section("log", &keys::LOG));
+    registry(root.section("registry", &keys::REGISTRY));
+    let pool = pool::read(root.section("pool", &keys::POOL), &PoolSettings::default());
+    let clusters = cluster::read(root.items("cluster"));
+    let tenants = tenant::read(root.items("tenant"), &clusters, &pool);
+    root.finish();
+    checks::listeners(doc, &server, (auth.method, &method_place));
+    // Who can log in depends on all of the above: one mistake there would be many here.
+    doc.verdict()?;
+    checks::logins(doc, &server.server, auth.method, &tenants);
+    doc.verdict()?;
+    Ok(Config {
+        server: server.server,
+        auth,
+        log,
+        clusters: clusters.all,
+        tenants: tenants.into_iter().map(|d| d.tenant).collect(),
+    })
+}
+
+fn auth(mut s: Section<'_>) -> (Auth, Place) {
+    let auth = Auth {
+        method: s
+            .word("method", &METHODS)
+            .unwrap_or(AuthMethod::ScramSha256),
+        secret: s.secret("secret"),
+    };
+    let place = s.place_of("method");
+    s.finish();
+    (auth, place)
+}
+
+fn log(mut s: Section<'_>) -> Log {
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let log = Log {
+        format: s.word("format", &formats).unwrap_or(LogFormat::Text),
+        level: s
+            .value("level")
+            .and_then(|v| v.parsed(value::log_filter))
+            .unwrap_or_else(|| "info".to_owned()),
+    };
+    s.finish();
+    log
+}
+
+fn registry(mut s: Section<'_>) {
+    if let Some(source) = s.value("source") {
+        match source.string() {
+            Some("postgres") => source.error("`postgres` is not supported by this version"),
+            Some("file") | None => {}
+            Some(_) => source.error("expected one of: file"),
+        }
+    }
+    s.finish();
+}

@@ -1,0 +1,323 @@
+//! The configuration as typed values: what `proxy.toml` says, checked and with every default filled in.
+//!
+//! [`mod@file`] mirrors the text; here nothing is optional that has a default, names are resolved,
+//! secrets are loaded. A [`Config`] that exists is valid.
+
+mod checks;
+mod cluster;
+mod descriptors;
+mod errors;
+pub mod file;
+mod keys;
+mod pool;
+mod reader;
+mod server;
+mod tenant;
+mod value;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use descriptors::descriptors;
+pub use errors::{ConfigError, ConfigErrors};
+pub use file::{load, parse};
+
+use crate::types::{ClusterName, DbName, NodeAddr, RoleName, Secret, Slug};
+
+/// Everything `proxy.toml` says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[log]`
+    pub log: Log,
+    /// `[[cluster]]`, sorted by name.
+    pub clusters: Vec<Arc<Cluster>>,
+    /// `[[tenant]]`, sorted by slug.
+    pub tenants: Vec<TenantConfig>,
+}
+
+/// `[server]`: how clients reach us.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Where to listen; at least one.
+    pub listen: Vec<Listener>,
+    /// Worker threads; already resolved, at least 1.
+    pub workers: usize,
+    /// Clients of the whole proxy.
+    pub max_clients: usize,
+    /// From accept to the end of the login.
+    pub login_timeout: Duration,
+    /// How long SIGTERM lets transactions finish.
+    pub drain_timeout: Duration,
+    /// `[server.tls]`
+    pub tls: ServerTls,
+}
+
+/// One listening address with its own settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where.
+    pub address: ListenAddr,
+    /// Overrides `[auth] method`.
+    pub method: Option<AuthMethod>,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddr {
+    /// `127.0.0.1:6432`; port 0 picks a free one.
+    Tcp(SocketAddr),
+    /// `unix:/run/tenantry`: the directory of `.s.PGSQL.<port>`, where the port is the first TCP
+    /// listener's, or 6432 without one (a path that ends in `.s.PGSQL.N` is taken as it is).
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `[server.tls]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// Whether clients may, must or cannot use TLS.
+    pub mode: ClientTlsMode,
+    /// Certificate chain, PEM; set unless `mode` is `Disable`.
+    pub certificate: Option<PathBuf>,
+    /// Key, PEM; set unless `mode` is `Disable`.
+    pub private_key: Option<PathBuf>,
+    /// Who signs client certificates, PEM.
+    pub client_ca: Option<PathBuf>,
+    /// Certificate revocation list, PEM.
+    pub crl: Option<PathBuf>,
+    /// The tenant is the first label of a TLS server name below this, e.g. `db.example.com`.
+    pub domain: Option<String>,
+}
+
+/// TLS towards clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientTlsMode {
+    /// SSLRequest is answered `N`.
+    Disable,
+    /// The client chooses. Without `certificate` in the file the mode is `Disable`.
+    Allow,
+    /// Plain connections are refused.
+    Require,
+    /// `Require`, and the client must show a certificate signed by `client_ca`.
+    VerifyClient,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auth {
+    /// How clients prove who they are.
+    pub method: AuthMethod,
+    /// Derives the salts of mock verifiers; `None`: random at each start, with a warning.
+    pub secret: Option<Secret>,
+}
+
+/// How clients prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// SCRAM-SHA-256, over TLS also -PLUS.
+    ScramSha256,
+    /// MD5, for fleets with old verifiers.
+    Md5,
+    /// A TLS client certificate whose CN or SAN is role.tenant.
+    Cert,
+    /// No proof; on loopback and Unix listeners only.
+    Trust,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// A `tracing` filter such as `info` or `tenantry=debug`.
+    pub level: String,
+}
+
+/// Shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[[cluster]]`: where tenants live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its name.
+    pub name: ClusterName,
+    /// The read-write node.
+    pub primary: NodeAddr,
+    /// Cap of server connections per node over all tenants; where clusters share a node, the
+    /// smallest of theirs, already resolved.
+    pub max_connections: usize,
+    /// TLS towards the nodes.
+    pub tls: UpstreamTls,
+}
+
+/// TLS towards servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// As libpq's sslmode.
+    pub mode: UpstreamTlsMode,
+    /// Who signs server certificates, PEM; without it the system's roots.
+    pub ca: Option<PathBuf>,
+    /// Our certificate and key, PEM, towards servers that ask for one.
+    pub client_identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// As libpq's sslmode (manual, 34.19).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamTlsMode {
+    /// Never TLS.
+    Disable,
+    /// TLS if the server has it, else plain.
+    Prefer,
+    /// TLS; with `ca` the chain is checked too, as libpq does.
+    Require,
+    /// TLS with a checked chain.
+    VerifyCa,
+    /// TLS with a checked chain and host name.
+    VerifyFull,
+}
+
+/// `[[tenant]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct TenantConfig {
+    /// Its short name.
+    pub slug: Slug,
+    /// Where it lives.
+    pub cluster: Arc<Cluster>,
+    /// Its database there.
+    pub database: DbName,
+    /// What we sign in as; `None`: the client's own role and key.
+    pub login: Option<ServerLogin>,
+    /// Whether it is served.
+    pub status: TenantStatus,
+    /// What clients log in as.
+    pub roles: Vec<Role>,
+    /// `[pool]` with the tenant's overrides.
+    pub pool: PoolSettings,
+    /// Where clients may come from; empty: everywhere. Unix sockets count as 127.0.0.1.
+    pub allowed_networks: Vec<IpNet>,
+}
+
+/// Stored credentials for a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerLogin {
+    /// The server role.
+    pub role: RoleName,
+    /// Its password; `None` where the server wants none (trust, cert).
+    pub password: Option<Secret>,
+}
+
+/// Whether a tenant is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TenantStatus {
+    /// Served.
+    Active,
+    /// Refused with 57P03.
+    Suspended,
+    /// Clients wait, up to `acquire_timeout`.
+    Paused,
+}
+
+/// What a client logs in as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its name; a tenant's are distinct.
+    pub name: RoleName,
+    /// A plain secret, `md5<32 hex>` or `SCRAM-SHA-256$..`; `None`: only certificates get in.
+    pub password: Option<Secret>,
+}
+
+/// `[pool]`: limits and times of one pool. A duration of zero means none where the contract says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// When a lease ends.
+    pub mode: PoolMode,
+    /// Server connections per pool, at least 1.
+    pub size: usize,
+    /// Kept open even when idle.
+    pub min_size: usize,
+    /// Longest wait for a server connection, then 53300.
+    pub acquire_timeout: Duration,
+    /// Longest connect and login at a server.
+    pub connect_timeout: Duration,
+    /// An idle server connection is closed after this; zero: never.
+    pub idle_timeout: Duration,
+    /// A server connection is replaced after this, with jitter; zero: never.
+    pub max_lifetime: Duration,
+    /// A pool without clients is forgotten after this.
+    pub pool_ttl: Duration,
+    /// Clients of one tenant.
+    pub max_clients: usize,
+    /// Longest query; zero: none.
+    pub query_timeout: Duration,
+    /// Longest transaction; zero: none.
+    pub transaction_timeout: Duration,
+    /// Longest silence of a client inside a transaction; zero: none.
+    pub idle_transaction_timeout: Duration,
+    /// Longest silence of a client outside one; zero: none.
+    pub client_idle_timeout: Duration,
+    /// Prepared statements kept per server connection, at least 1.
+    pub max_prepared_statements: usize,
+    /// SQL run on each new server connection; empty: none.
+    pub connect_query: String,
+    /// What servers see as application_name.
+    pub application_name: ApplicationName,
+}
+
+impl PoolSettings {
+    /// Whether any limit runs while a client is served or idle.
+    #[inline]
+    pub fn is_timed(&self) -> bool {
+        !(self.query_timeout.is_zero()
+            && self.transaction_timeout.is_zero()
+            && self.idle_transaction_timeout.is_zero()
+            && self.client_idle_timeout.is_zero())
+    }
+}
+
+/// When a lease ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// With the session.
+    Session,
+    /// With the transaction.
+    Transaction,
+    /// With the statement; transaction blocks are refused.
+    Statement,
+}
+
+/// What servers see as application_name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplicationName {
+    /// The client's.
+    Pass,
+    /// The client's with the tenant after it.
+    Append,
+}
+
+#[cfg(test)]
+mod documented_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! `[pool]`, and what a tenant overrides of it.
+
+use std::time::Duration;
+
+use super::reader::Section;
+use super::{ApplicationName, PoolMode, PoolSettings};
+
+/// More server connections than any node takes (PostgreSQL's own limit is 262,143).
+const MANY: usize = 262_143;
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            mode: PoolMode::Transaction,
+            size: 20,
+            min_size: 0,
+            acquire_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(5 * 60),
+            max_lifetime: Duration::from_secs(3600),
+            pool_ttl: Duration::from_secs(3600),
+            max_clients: 1000,
+            query_timeout: Duration::ZERO,
+            transaction_timeout: Duration::ZERO,
+            idle_transaction_timeout: Duration::ZERO,
+            client_idle_timeout: Duration::ZERO,
+            max_prepared_statements: 500,
+            connect_query: String::new(),
+            application_name: ApplicationName::Pass,
+        }
+    }
+}
+
+/// Reads the table over `base`.
+pub(super) fn read(mut s: Section<'_>, base: &PoolSettings) -> PoolSettings {
+    let modes = [
+        ("session", PoolMode::Session),
+        ("transaction", PoolMode::Transaction),
+        ("statement", PoolMode::Statement),
+    ];
+    let names = [
+        ("pass", ApplicationName::Pass),
+        ("append", ApplicationName::Append),
+    ];
+    let settings = PoolSettings {
+        mode: s.word("mode", &modes).unwrap_or(base.mode),
+        size: s.number("size", 1..=MANY, base.size),
+        min_size: s.number("min_size", 0..=MANY, base.min_size),
+        acquire_timeout: s.positive_duration("acquire_timeout", base.acquire_timeout),
+        connect_timeout: s.positive_duration("connect_timeout", base.connect_timeout),
+        idle_timeout: s.duration("idle_timeout", base.idle_timeout),
+        max_lifetime: s.duration("max_lifetime", base.max_lifetime),
+        pool_ttl: s.duration("pool_ttl", base.pool_ttl),
+        max_clients: s.number("max_clients", 1..=10_000_000, base.max_clients),
+        query_timeout: s.duration("query_timeout", base.query_timeout),
+        transaction_timeout: s.duration("transaction_timeout", base.transaction_timeout),
+        idle_transaction_timeout: s
+            .duration("idle_transaction_timeout", base.idle_transaction_timeout),
+        client_idle_timeout: s.duration("client_idle_timeout", base.client_idle_timeout),
+        max_prepared_statements: s.number(
+            "max_prepared_statements",
+            1..=1_000_000,
+            base.max_prepared_statements,
+        ),
+        connect_query: s
+            .string("connect_query")
+            .unwrap_or(&base.connect_query)
+            .to_owned(),
+        application_name: s
+            .word("application_name", &names)
+            .unwrap_or(base.application_name),
+    };
+    if settings.min_size > settings.size {
+        let (size, min) = (settings.size, settings.min_size);
+        let key = if s.has("min_size") {
+            "min_size"
+        } else {
+            "size"
+        };
+        s.error(
+            key,
+            format!("min_size ({min}) must not exceed size ({size})"),
+        );
+    }
+    s.finish();
+    settings
+}

@@ -1,0 +1,140 @@
+//! `[server]` and `[server.tls]`: listeners, limits, certificates.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
+use std::time::Duration;
+
+use super::reader::{Place, Section, Value};
+use super::{AuthMethod, ClientTlsMode, ListenAddr, Listener, Server, ServerTls, keys, value};
+
+/// The words for methods of authentication, wherever one is named.
+pub(super) const METHODS: [(&str, AuthMethod); 4] = [
+    ("scram-sha-256", AuthMethod::ScramSha256),
+    ("md5", AuthMethod::Md5),
+    ("cert", AuthMethod::Cert),
+    ("trust", AuthMethod::Trust),
+];
+
+/// `[server]`, with the place of each listener for later checks.
+pub(super) struct Draft {
+    pub(super) server: Server,
+    pub(super) places: Vec<Place>,
+}
+
+/// Reads `[server]`.
+pub(super) fn read(mut s: Section<'_>) -> Draft {
+    let (listen, places) = listeners(&mut s);
+    let workers = match s.number("workers", 0..=1024, 0) {
+        0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+        n => n,
+    };
+    let server = Server {
+        listen,
+        workers,
+        max_clients: s.number("max_clients", 1..=10_000_000, 20_000),
+        login_timeout: s.positive_duration("login_timeout", Duration::from_secs(15)),
+        drain_timeout: s.duration("drain_timeout", Duration::from_secs(30)),
+        tls: tls(s.section("tls", &keys::SERVER_TLS)),
+    };
+    s.finish();
+    Draft { server, places }
+}
+
+fn listeners(s: &mut Section<'_>) -> (Vec<Listener>, Vec<Place>) {
+    let Some(list) = s.value("listen") else {
+        let address = ListenAddr::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 6432));
+        return (
+            vec![Listener {
+                address,
+                method: None,
+            }],
+            vec![s.place_of("listen")],
+        );
+    };
+    let items = list.items();
+    if items.is_empty() {
+        s.error("listen", "names no address: nobody could connect");
+    }
+    let mut seen = HashSet::new();
+    let (mut listen, mut places) = (Vec::new(), Vec::new());
+    for item in items {
+        let place = item.place.clone();
+        let Some(listener) = listener(item) else {
+            continue;
+        };
+        let any_port = matches!(listener.address, ListenAddr::Tcp(a) if a.port() == 0);
+        if !seen.insert(listener.address.clone()) && !any_port {
+            s.doc.error(&place, "this address is named twice");
+        }
+        listen.push(listener);
+        places.push(place);
+    }
+    (listen, places)
+}
+
+fn listener(item: Value<'_>) -> Option<Listener> {
+    let folder = item.doc.folder();
+    let parse = |text: &str| value::listen(text, folder);
+    if !item.is_table() {
+        return Some(Listener {
+            address: item.parsed(parse)?,
+            method: None,
+        });
+    }
+    let mut s = item.section(&keys::LISTENER);
+    let address = s.required("address").and_then(|v| v.parsed(parse));
+    let method = s.word("method", &METHODS);
+    s.finish();
+    Some(Listener {
+        address: address?,
+        method,
+    })
+}
+
+fn tls(mut s: Section<'_>) -> ServerTls {
+    let modes = [
+        ("disable", ClientTlsMode::Disable),
+        ("allow", ClientTlsMode::Allow),
+        ("require", ClientTlsMode::Require),
+        ("verify-client", ClientTlsMode::VerifyClient),
+    ];
+    let asked = s.word("mode", &modes);
+    let certificate = s.file("certificate");
+    let default = match certificate {
+        Some(_) => ClientTlsMode::Allow,
+        None => ClientTlsMode::Disable,
+    };
+    let tls = ServerTls {
+        mode: asked.unwrap_or(default),
+        certificate,
+        private_key: s.file("private_key"),
+        client_ca: s.file("client_ca"),
+        crl: s.file("crl"),
+        domain: s.text("domain", value::domain),
+    };
+    tls_agrees(&s, &tls);
+    s.finish();
+    tls
+}
+
+fn tls_agrees(s: &Section<'_>, tls: &ServerTls) {
+    if tls.mode != ClientTlsMode::Disable && tls.certificate.is_none() {
+        s.error("mode", "needs `certificate` and `private_key`");
+    }
+    if tls.certificate.is_some() && tls.private_key.is_none() {
+        s.error("certificate", "needs `private_key` beside it");
+    }
+    if tls.private_key.is_some() && tls.certificate.is_none() {
+        s.error("private_key", "needs `certificate` beside it");
+    }
+    if tls.mode == ClientTlsMode::VerifyClient && tls.client_ca.is_none() {
+        s.error(
+            "mode",
+            "needs `client_ca`: it says whose client certificates are good",
+        );
+    }
+    if tls.crl.is_some() && tls.client_ca.is_none() {
+        s.error("crl", "needs `client_ca`: it revokes client certificates");
+    }
+}

@@ -1,0 +1,103 @@
+//! Frames: one type byte, four bytes of length (which count themselves), a body. Manual 55.1.1.
+
+/// Bytes before a body.
+pub const HEADER: usize = 5;
+
+/// PostgreSQL takes no message larger than this (its `MaxAllocSize`).
+const LARGEST: usize = 0x3fff_ffff;
+
+/// The start of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The message type.
+    pub tag: u8,
+    /// Length of the whole frame, type byte included.
+    pub total: usize,
+}
+
+/// A length that no message has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("invalid message length")]
+pub struct BadLength;
+
+/// Reads a header; `None`: more bytes are needed.
+#[inline]
+pub fn header(input: &[u8]) -> Result<Option<Header>, BadLength> {
+    let Some(&[tag, a, b, c, d]) = input.first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
+    let len = u32::from_be_bytes([a, b, c, d]) as usize;
+    if !(4..=LARGEST).contains(&len) {
+        return Err(BadLength);
+    }
+    Ok(Some(Header {
+        tag,
+        total: len + 1,
+    }))
+}
+
+/// Appends a frame.
+pub fn put(out: &mut Vec<u8>, tag: u8, body: &[&[u8]]) {
+    put_header(out, tag, body.iter().map(|part| part.len()).sum());
+    for part in body {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Appends the header of a frame whose body has `body` bytes.
+pub fn put_header(out: &mut Vec<u8>, tag: u8, body: usize) {
+    let len = u32::try_from(body + 4).expect("frames are built from frames, whose length fits");
+    out.push(tag);
+    out.extend_from_slice(&len.to_be_bytes());
+}
+
+/// Splits a NUL-terminated string off: the string and what follows; `None`: no NUL.
+#[inline]
+pub fn cstr(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = body.iter().position(|b| *b == 0)?;
+    Some((&body[..end], &body[end + 1..]))
+}
+
+/// A ParseComplete.
+pub const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
+
+/// A ReadyForQuery that says idle.
+pub const READY_IDLE: &[u8] = b"Z\0\0\0\x05I";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_checked() {
+        assert_eq!(header(b"Q\0\0\0"), Ok(None));
+        assert_eq!(
+            header(b"Q\0\0\0\x04"),
+            Ok(Some(Header {
+                tag: b'Q',
+                total: 5
+            }))
+        );
+        for bad in [
+            *b"Q\0\0\0\0",
+            *b"Q\0\0\0\x03",
+            *b"Q\x80\0\0\0",
+            *b"Q\xff\xff\xff\xff",
+        ] {
+            assert_eq!(header(&bad), Err(BadLength));
+        }
+    }
+
+    #[test]
+    fn put_and_header_agree() {
+        let mut out = Vec::new();
+        put(&mut out, b'P', &[b"name\0", b"text\0"]);
+        assert_eq!(
+            header(&out),
+            Ok(Some(Header {
+                tag: b'P',
+                total: out.len()
+            }))
+        );
+    }
+}

@@ -1,0 +1,5 @@
+//! The PostgreSQL protocol (version 3, manual chapter 55) without I/O.
+
+pub mod frame;
+pub mod sql;
+pub mod startup;
