@@ -1,0 +1,248 @@
+//! A socket without a runtime: plain TCP, a Unix socket, or TLS over one of them.
+//!
+//! Non-blocking and edge-triggered: a read that returns less than asked, or `WouldBlock`, has
+//! drained the socket. TLS keeps nothing but rustls' own state between calls.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use rustls::Connection;
+
+/// A non-blocking byte stream to a client or a server.
+#[derive(Debug)]
+pub struct Stream {
+    socket: Socket,
+    tls: Option<Box<Connection>>,
+}
+
+/// The socket below a [`Stream`].
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP, with `TCP_NODELAY` set.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+/// What became of an attempt to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// So many bytes, and more may be there.
+    More(usize),
+    /// So many bytes (perhaps none), and nothing more until the next readiness event.
+    Drained(usize),
+    /// The peer has closed its side.
+    Closed,
+}
+
+impl Stream {
+    /// Takes over a connected socket, and the TLS connection (handshake done) that runs over it.
+    pub fn new(socket: Socket, tls: Option<Box<Connection>>) -> Self {
+        Self { socket, tls }
+    }
+
+    /// Takes over a connected TCP socket in whatever mode it is.
+    pub fn from_tcp(socket: std::net::TcpStream, tls: Option<Box<Connection>>) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self::new(Socket::Tcp(TcpStream::from_std(socket)), tls))
+    }
+
+    /// Takes over a connected Unix socket in whatever mode it is.
+    pub fn from_unix(
+        socket: std::os::unix::net::UnixStream,
+        tls: Option<Box<Connection>>,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self::new(Socket::Unix(UnixStream::from_std(socket)), tls))
+    }
+
+    /// Whether the bytes on the wire are encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Reads what is there.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
+        match &mut self.tls {
+            None => read_plain(&mut self.socket, buffer),
+            Some(tls) => read_tls(tls, &mut self.socket, buffer),
+        }
+    }
+
+    /// Writes what the kernel takes; returns how many of `bytes` were taken over. For TLS, taken
+    /// over means encrypted into rustls' buffer, whose rest [`Stream::flush`] sends.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => write_plain(&mut self.socket, bytes),
+            Some(tls) => {
+                // rustls takes a bounded amount at once; only a full socket is a reason to stop.
+                let mut taken = 0;
+                while send_tls(tls, &mut self.socket)? && taken < bytes.len() {
+                    taken += tls.writer().write(&bytes[taken..])?;
+                }
+                Ok(taken)
+            }
+        }
+    }
+
+    /// Whether TLS holds something back that [`Stream::flush`] is to send.
+    #[inline]
+    pub fn has_unsent(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Sends what TLS holds back; true: nothing is left.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        match &mut self.tls {
+            None => Ok(true),
+            Some(tls) => send_tls(tls, &mut self.socket),
+        }
+    }
+
+    /// Tells the peer that nothing more comes: close_notify, then FIN. Errors do not matter any more.
+    pub fn finish(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            let _gone = send_tls(tls, &mut self.socket);
+        }
+        let how = std::net::Shutdown::Write;
+        let _gone = match &self.socket {
+            Socket::Tcp(s) => s.shutdown(how),
+            Socket::Unix(s) => s.shutdown(how),
+        };
+    }
+}
+
+fn read_plain(socket: &mut Socket, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
+    loop {
+        match socket.read(buffer) {
+            Ok(0) => return Ok(ReadOutcome::Closed),
+            Ok(n) if n < buffer.len() => return Ok(ReadOutcome::Drained(n)),
+            Ok(n) => return Ok(ReadOutcome::More(n)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(ReadOutcome::Drained(0)),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn write_plain(socket: &mut Socket, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match socket.write(bytes) {
+            Ok(n) => return Ok(n),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(0),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Fills `buffer` with plaintext; takes from the socket only when rustls has none left.
+fn read_tls(
+    tls: &mut Connection,
+    socket: &mut Socket,
+    buffer: &mut [u8],
+) -> io::Result<ReadOutcome> {
+    let mut filled = 0;
+    loop {
+        match tls.reader().read(&mut buffer[filled..]) {
+            Ok(0) if filled < buffer.len() => {
+                return Ok(if filled == 0 {
+                    ReadOutcome::Closed
+                } else {
+                    ReadOutcome::More(filled)
+                });
+            }
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+        if filled == buffer.len() {
+            return Ok(ReadOutcome::More(filled));
+        }
+        match tls.read_tls(socket) {
+            Ok(0) if filled > 0 => return Ok(ReadOutcome::More(filled)),
+            Ok(0) => return Ok(ReadOutcome::Closed),
+            Ok(_) => {
+                let fed = tls.process_new_packets();
+                if tls.wants_write() {
+                    send_tls(tls, socket)?;
+                }
+                fed.map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?;
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(ReadOutcome::Drained(filled)),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Sends ciphertext; true: none is left.
+fn send_tls(tls: &mut Connection, socket: &mut Socket) -> io::Result<bool> {
+    while tls.wants_write() {
+        match tls.write_tls(socket) {
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(true)
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(s) => s.read(buffer),
+            Self::Unix(s) => s.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(s) => s.write(bytes),
+            Self::Unix(s) => s.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        match &self.socket {
+            Socket::Tcp(s) => s.as_raw_fd(),
+            Socket::Unix(s) => s.as_raw_fd(),
+        }
+    }
+}
+
+impl Source for Stream {
+    fn register(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(s) => s.register(registry, token, on),
+            Socket::Unix(s) => s.register(registry, token, on),
+        }
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(s) => s.reregister(registry, token, on),
+            Socket::Unix(s) => s.reregister(registry, token, on),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(s) => s.deregister(registry),
+            Socket::Unix(s) => s.deregister(registry),
+        }
+    }
+}
