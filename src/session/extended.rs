@@ -1,0 +1,385 @@
+//! Parse, Bind, Describe and Close: a client's statement names against those of a server connection.
+
+use std::rc::Rc;
+
+use super::flow::Flow;
+use super::link::{Batch, By, Change, Expected, Link, Portal, Presence, TxStatus, Unnamed};
+use super::statement::{NAME_PREFIX, Statement, Statements};
+use super::{Leased, Message, Renamed, Session, Verdict, must_be_certain};
+use crate::config::PoolMode;
+use crate::error::{ClientError, SqlState};
+use crate::wire::frame::{self, HEADER, Header, cstr};
+use crate::wire::sql::{Effect, PinReason, Survey, deallocated_name};
+
+impl Session {
+    pub(super) fn parse(
+        &mut self,
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
+        let (name, definition) = cstr(message.body()).ok_or_else(malformed)?;
+        if leased.mode == PoolMode::Session {
+            leased.link.batch = Batch::Open;
+            let expected = Expected::ParseVerbatim(By::Client);
+            verbatim(expected, message, leased.link, flow);
+            return Ok(());
+        }
+        if name.is_empty() {
+            if message.is_whole() && self.parse_deallocate(definition, leased, flow)? {
+                return Ok(());
+            }
+            leased.link.batch = Batch::Open;
+            return self.parse_unnamed(definition, message, leased, flow);
+        }
+        must_be_certain(name, leased.link, flow)?;
+        if self.names.find(name).is_some() {
+            leased.link.batch = Batch::Open;
+            self.parse_duplicate(name, message, leased.link, flow);
+            return Ok(());
+        }
+        if !message.is_whole() {
+            leased.link.batch = Batch::Open;
+            return self.parse_large(name, message, leased, flow);
+        }
+        let statement = self.intern(definition, leased)?;
+        let link = &mut *leased.link;
+        if link.is_undecided(&statement, leased.max_prepared)
+            || (link.holds(&statement) && link.awaits_ready())
+        {
+            // Whether the server would take it is not known before it has answered.
+            return Err(Verdict::Hold);
+        }
+        link.batch = Batch::Open;
+        if link.status == TxStatus::Failed && !link.may_copy() {
+            // The server itself must refuse it (25P02), or not.
+            link.forget(statement.id, flow.own());
+        }
+        self.names.add(name, Rc::clone(&statement));
+        link.journal.push_back(Change::Added(name.into()));
+        let limit = leased.max_prepared;
+        if link.ensure(&statement, By::Client, limit, flow.own()) == Presence::There {
+            link.expected.push_back(Expected::LocalParse);
+        }
+        Ok(())
+    }
+
+    /// Whether the message gives a name to a statement that a server has parsed before, with
+    /// nothing but a Sync behind it: then no server is needed. (Drivers prepare while they hold
+    /// other connections in transactions; waiting for a server there could block them for ever.)
+    pub(super) fn prepares_known(
+        &mut self,
+        head: Header,
+        input: &[u8],
+        statements: &Statements,
+    ) -> bool {
+        let (Some(message), Some(rest)) = (input.get(HEADER..head.total), input.get(head.total..))
+        else {
+            return false;
+        };
+        let sync = rest == b"S\0\0\0\x04";
+        let Some((name, definition)) = cstr(message).filter(|(name, _)| sync && !name.is_empty())
+        else {
+            return false;
+        };
+        let known = statements.proven(self.scope(), definition);
+        let clean =
+            known.filter(|s| !matches!(s.survey.effect, Effect::Pin(_)) && !s.survey.resets());
+        match clean {
+            Some(statement) if self.names.find(name).is_none() => {
+                self.names.add(name, Rc::clone(statement));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn intern(
+        &mut self,
+        definition: &[u8],
+        leased: &mut Leased<'_>,
+    ) -> Result<Rc<Statement>, Verdict> {
+        let statement = leased.statements.intern(self.scope(), definition);
+        self.note(&statement.survey, leased)?;
+        if statement.survey.resets() {
+            // It may be executed in a transaction, which may undo it.
+            self.pin = self.pin.or(Some(PinReason::Setting));
+        }
+        Ok(statement)
+    }
+
+    /// Sends `DEALLOCATE name` under the server's name; drivers do so in pipelines. False: it is
+    /// something else, or not one of our names.
+    fn parse_deallocate(
+        &mut self,
+        definition: &[u8],
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> Result<bool, Verdict> {
+        let text = cstr(definition).map_or(definition, |(text, _)| text);
+        let Some(name) = deallocated_name(text) else {
+            return Ok(false);
+        };
+        let name = name.as_bytes();
+        self.must_know(name, leased, flow)?;
+        let Some(old) = self.names.find(name).filter(|s| s.is_kept()).cloned() else {
+            return Ok(false);
+        };
+        let statement = self.intern(definition, leased)?;
+        let link = &mut *leased.link;
+        link.batch = Batch::Open;
+        link.forgets = true;
+        let out = flow.own();
+        link.ensure(&old, By::Proxy, leased.max_prepared, out);
+        frame::put(out, b'P', &[b"\0DEALLOCATE ", &old.server_name, b"\0\0"]);
+        link.expected.push_back(Expected::ParseUnnamed(By::Client));
+        link.deallocates.push_back((name.into(), old));
+        let own = Some(Rc::clone(&statement));
+        self.replace_unnamed(link, own, Unnamed::Known(statement));
+        Ok(true)
+    }
+
+    fn parse_unnamed(
+        &mut self,
+        definition: &[u8],
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
+        let statement = if message.is_whole() {
+            self.intern(definition, leased)?
+        } else {
+            self.note(&Survey::of(PinReason::LargeStatement), leased)?;
+            leased.statements.unkept(self.scope())
+        };
+        let link = &mut *leased.link;
+        link.commit |= statement.survey.commits();
+        link.forgets |= statement.survey.forgets();
+        self.replace_unnamed(link, Some(Rc::clone(&statement)), Unnamed::Known(statement));
+        let expected = Expected::ParseUnnamed(By::Client);
+        verbatim(expected, message, link, flow);
+        Ok(())
+    }
+
+    /// The name is taken: the server is made to say so itself.
+    fn parse_duplicate(
+        &mut self,
+        name: &[u8],
+        message: &Message<'_>,
+        link: &mut Link,
+        flow: &mut Flow<'_>,
+    ) {
+        frame::put(flow.own(), b'P', &[name, b"\0\0\0\0"]);
+        link.expected.push_back(Expected::ParseVerbatim(By::Proxy));
+        // The first of a batch fails, and the others are skipped.
+        link.stray.get_or_insert_with(|| name.into());
+        verbatim(Expected::ParseVerbatim(By::Client), message, link, flow);
+    }
+
+    /// A text too large to keep: prepared on this server connection only, to which the session is now bound.
+    fn parse_large(
+        &mut self,
+        name: &[u8],
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
+        self.note(&Survey::of(PinReason::LargeStatement), leased)?;
+        let statement = leased.statements.unkept(self.scope());
+        self.names.add(name, Rc::clone(&statement));
+        leased.link.journal.push_back(Change::Added(name.into()));
+        let old = name.len() + 1;
+        let renamed = Renamed {
+            before: 0,
+            old,
+            new: &statement.server_name,
+        };
+        message.pass_renamed(renamed, flow);
+        leased
+            .link
+            .expected
+            .push_back(Expected::Parse(By::Client, statement));
+        Ok(())
+    }
+
+    pub(super) fn bind(
+        &mut self,
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
+        let (portal, rest) = cstr(message.body()).ok_or_else(malformed)?;
+        let (name, _) = cstr(rest).ok_or_else(malformed)?;
+        if leased.mode != PoolMode::Session {
+            self.must_know(name, leased, flow)?;
+            let portal = if portal.is_empty() {
+                Portal::Unnamed
+            } else {
+                Portal::Named
+            };
+            let bound = if name.is_empty() {
+                self.unnamed.as_ref()
+            } else {
+                self.names.find(name)
+            };
+            if let Some(statement) = bound {
+                leased.link.note_bound(statement, portal);
+            }
+        }
+        leased.link.batch = Batch::Open;
+        self.refer(
+            Named {
+                before: portal.len() + 1,
+                name,
+            },
+            message,
+            leased,
+            flow,
+        );
+        leased.link.expected.push_back(Expected::Bind);
+        Ok(())
+    }
+
+    pub(super) fn describe(
+        &mut self,
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
+        let (kind, name) = kind_and_name(message)?;
+        if kind == b'S' && leased.mode != PoolMode::Session {
+            self.must_know(name, leased, flow)?;
+        }
+        leased.link.batch = Batch::Open;
+        if kind == b'S' {
+            self.refer(Named { before: 1, name }, message, leased, flow);
+        } else {
+            flow.pass(message.range());
+        }
+        leased.link.expected.push_back(Expected::Describe);
+        Ok(())
+    }
+
+    pub(super) fn close(
+        &mut self,
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
+        let (kind, name) = kind_and_name(message)?;
+        let link = &mut *leased.link;
+        let ours = kind == b'S' && !name.is_empty() && leased.mode != PoolMode::Session;
+        if ours {
+            must_be_certain(name, link, flow)?;
+        }
+        link.batch = Batch::Open;
+        if ours && let Some(statement) = self.names.remove(name) {
+            link.journal
+                .push_back(Change::Removed(name.into(), statement));
+            link.expected.push_back(Expected::LocalClose);
+            self.left_dropped = true;
+            return Ok(());
+        }
+        if kind == b'S' && name.is_empty() {
+            self.replace_unnamed(link, None, Unnamed::None);
+            verbatim(Expected::CloseUnnamed(By::Client), message, link, flow);
+            return Ok(());
+        }
+        if ours && name.starts_with(NAME_PREFIX) {
+            pass_foreign(1, name, message, flow);
+        } else {
+            flow.pass(message.range());
+        }
+        link.expected.push_back(Expected::Close(By::Client));
+        Ok(())
+    }
+
+    /// Passes a message that names a statement, under the server's name, which is made to exist.
+    fn refer(
+        &mut self,
+        Named { before, name }: Named<'_>,
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) {
+        let link = &mut *leased.link;
+        if leased.mode == PoolMode::Session {
+            flow.pass(message.range());
+        } else if name.is_empty() {
+            self.refer_unnamed(message, link, flow);
+        } else if let Some(statement) = self.names.find(name) {
+            link.commit |= statement.survey.commits();
+            if statement.is_kept() {
+                link.ensure(statement, By::Proxy, leased.max_prepared, flow.own());
+            }
+            let new = &statement.server_name;
+            message.pass_renamed(
+                Renamed {
+                    before,
+                    old: name.len() + 1,
+                    new,
+                },
+                flow,
+            );
+        } else if name.starts_with(NAME_PREFIX) {
+            pass_foreign(before, name, message, flow);
+        } else {
+            flow.pass(message.range());
+        }
+    }
+
+    /// The unnamed statement may have been parsed under an earlier lease, or be another session's.
+    fn refer_unnamed(&mut self, message: &Message<'_>, link: &mut Link, flow: &mut Flow<'_>) {
+        match (&self.unnamed, &link.unnamed) {
+            (Some(own), Unnamed::Known(there)) if Rc::ptr_eq(own, there) => {}
+            (None, Unnamed::None) => {}
+            (Some(own), _) => {
+                frame::put(flow.own(), b'P', &[b"\0", &own.definition]);
+                link.expected.push_back(Expected::ParseUnnamed(By::Proxy));
+                let own = Rc::clone(own);
+                self.replace_unnamed(link, Some(Rc::clone(&own)), Unnamed::Known(own));
+            }
+            (None, _) => {
+                frame::put(flow.own(), b'C', &[b"S\0"]);
+                link.expected.push_back(Expected::CloseUnnamed(By::Proxy));
+                self.replace_unnamed(link, None, Unnamed::None);
+            }
+        }
+        flow.pass(message.range());
+    }
+}
+
+/// A statement's name in a message, and how much of the body is before it.
+struct Named<'a> {
+    before: usize,
+    name: &'a [u8],
+}
+
+/// A name that only we give: passed on as one that exists nowhere.
+fn pass_foreign(before: usize, name: &[u8], message: &Message<'_>, flow: &mut Flow<'_>) {
+    let new = [NAME_PREFIX, name, b"\0"].concat();
+    message.pass_renamed(
+        Renamed {
+            before,
+            old: name.len() + 1,
+            new: &new,
+        },
+        flow,
+    );
+}
+
+fn verbatim(expected: Expected, message: &Message<'_>, link: &mut Link, flow: &mut Flow<'_>) {
+    link.expected.push_back(expected);
+    flow.pass(message.range());
+}
+
+fn kind_and_name<'a>(message: &Message<'a>) -> Result<(u8, &'a [u8]), Verdict> {
+    let (kind, rest) = message.body().split_first().ok_or_else(malformed)?;
+    let (name, _) = cstr(rest).ok_or_else(malformed)?;
+    Ok((*kind, name))
+}
+
+fn malformed() -> Verdict {
+    let text = "a name in a protocol message does not end";
+    Verdict::Fail(ClientError::fatal(SqlState::PROTOCOL, text))
+}

@@ -1,0 +1,539 @@
+//! What we know of a server connection: the replies it owes, the statements and settings it has.
+//!
+//! [`Link::at_rest`] is the only answer to "may it go back?". Everything here follows from what
+//! was sent and received; nothing is guessed.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+
+use super::settings::Settings;
+use super::statement::Statement;
+
+/// Who sent a request: the client, whose reply it gets, or we, who swallow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    Client,
+    Proxy,
+}
+
+/// One request whose reply is due.
+#[derive(Debug)]
+pub(super) enum Expected {
+    /// A simple query, up to its ReadyForQuery.
+    Query(By),
+    /// The client's `DEALLOCATE name`, sent under the server's name.
+    Deallocate(Box<[u8]>, Rc<Statement>),
+    /// A function call, up to its ReadyForQuery.
+    Call,
+    /// Parse of a shared statement. `Client`: a name of the session changed with it.
+    Parse(By, Rc<Statement>),
+    /// Parse of the unnamed statement.
+    ParseUnnamed(By),
+    /// Parse as the client wrote it, known to fail or not tracked; or ours to make it fail.
+    ParseVerbatim(By),
+    Bind,
+    Describe,
+    Execute(Feed),
+    Close(By),
+    /// Close of the unnamed statement.
+    CloseUnnamed(By),
+    /// Our Close of the least recently used statement.
+    Evict(Rc<Statement>),
+    Sync(By),
+    /// ParseComplete that we owe: the statement was there already.
+    LocalParse,
+    /// CloseComplete that we owe: others still use the statement.
+    LocalClose,
+}
+
+impl Expected {
+    /// Whether a change of a session's name is journalled with it.
+    pub(super) fn is_journalled(&self) -> bool {
+        matches!(
+            self,
+            Self::Query(By::Client)
+                | Self::Deallocate(..)
+                | Self::Parse(By::Client, _)
+                | Self::ParseUnnamed(_)
+                | Self::CloseUnnamed(_)
+                | Self::LocalParse
+                | Self::LocalClose
+        )
+    }
+
+    /// Whether the server answers it even if what came before has failed.
+    pub(super) fn ends_segment(&self) -> bool {
+        matches!(
+            self,
+            Self::Query(_) | Self::Deallocate(..) | Self::Call | Self::Sync(_)
+        )
+    }
+
+    /// Whether its reply is nobody's business but ours.
+    pub(super) fn is_swallowed(&self) -> bool {
+        matches!(
+            self,
+            Self::Query(By::Proxy)
+                | Self::Parse(By::Proxy, _)
+                | Self::ParseUnnamed(By::Proxy)
+                | Self::ParseVerbatim(By::Proxy)
+                | Self::Close(By::Proxy)
+                | Self::CloseUnnamed(By::Proxy)
+                | Self::Evict(_)
+                | Self::Sync(By::Proxy)
+        )
+    }
+}
+
+/// Whether the data of a COPY that an Execute may begin were sent to their end already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Feed {
+    Due,
+    /// With so many Syncs before their end, which a COPY eats.
+    Ended(usize),
+}
+
+/// What happened to a name of the session, in order, until the server has agreed.
+#[derive(Debug)]
+pub(super) enum Change {
+    Added(Box<[u8]>),
+    Removed(Box<[u8]>, Rc<Statement>),
+    /// What the unnamed statement was before, to the session and on the server connection.
+    Unnamed {
+        own: Option<Rc<Statement>>,
+        there: Unnamed,
+    },
+    /// Nothing any more: all names were dropped meanwhile.
+    Void,
+}
+
+impl Change {
+    fn is_of(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Added(n) | Self::Removed(n, _) => **n == *name,
+            Self::Unnamed { .. } | Self::Void => false,
+        }
+    }
+}
+
+/// Where an extended-protocol batch stands, as far as we have sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Batch {
+    /// The last message was a Sync or a simple query.
+    Closed,
+    /// Messages without their Sync.
+    Open,
+    /// The server has failed one and skips up to the Sync that is still to come.
+    Skipping,
+}
+
+/// COPY FROM STDIN, as far as the server has told us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CopyIn {
+    None,
+    /// The server reads copy data. `sync_dropped`: it would have eaten a Sync; `fed`: data followed.
+    Reading {
+        sync_dropped: bool,
+        fed: bool,
+    },
+}
+
+/// What the batch binds: the Sync behind a COPY waits for the server's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bound {
+    Plain,
+    Copy,
+    /// The Sync waits, and the server was asked to flush its word.
+    CopyFlushed,
+}
+
+/// RESET ALL, outside of a transaction block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reset {
+    None,
+    /// Part of the query under way; it counts if that ends without an error.
+    Seen,
+}
+
+/// What the server's unnamed statement is.
+#[derive(Debug)]
+pub(super) enum Unnamed {
+    None,
+    Known(Rc<Statement>),
+}
+
+/// Transaction status of the last ReadyForQuery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TxStatus {
+    /// Not in a transaction.
+    Idle,
+    /// In a transaction block.
+    Open,
+    /// In a failed transaction block.
+    Failed,
+}
+
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) statement: Rc<Statement>,
+    pub(super) used: u64,
+    pub(super) parse: Parsed,
+}
+
+/// Whether the Parse of a statement was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parsed {
+    Awaited,
+    Done,
+}
+
+/// The session machine's half that belongs to a server connection.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about bytes in flight, each set and cleared by its own rule"
+)]
+pub struct Link {
+    pub(super) expected: VecDeque<Expected>,
+    pub(super) journal: VecDeque<Change>,
+    pub(super) status: TxStatus,
+    pub(super) batch: Batch,
+    pub(super) copy: CopyIn,
+    pub(super) bound: Bound,
+    /// A named portal of this transaction may be a COPY.
+    pub(super) copy_portal: bool,
+    /// Something under way may drop all prepared statements, or one by name.
+    pub(super) forgets: bool,
+    /// Names in `DEALLOCATE name` that were parsed as the unnamed statement, under the server's name.
+    pub(super) deallocates: VecDeque<(Box<[u8]>, Rc<Statement>)>,
+    /// A Flush of our own was sent behind the last Execute.
+    pub(super) flush_asked: bool,
+    pub(super) reset: Reset,
+    /// The schema has changed, or may when this transaction commits.
+    pub(super) schema: bool,
+    pub(super) commit: bool,
+    /// The server has said FATAL itself: its end needs no further word.
+    pub(super) fatal: bool,
+    /// A statement made only to provoke the server's own error; closed behind the batch.
+    pub(super) stray: Option<Box<[u8]>>,
+    /// Bytes of the server's current frame that are still to come.
+    pub(super) left: usize,
+    pub(super) left_swallowed: bool,
+    pub(super) prepared: HashMap<u64, Prepared>,
+    pub(super) clock: u64,
+    pub(super) unnamed: Unnamed,
+    pub(super) settings: Rc<Settings>,
+    /// What it had when it was fresh, and has again after DISCARD ALL.
+    pub(super) fresh: Rc<Settings>,
+    pub(super) fault: Option<Box<[u8]>>,
+    /// What the server reported last, name by name.
+    pub reported: Vec<(String, String)>,
+}
+
+impl Link {
+    /// A fresh server connection with what it reported at its login.
+    pub fn new(fresh: Rc<Settings>, reported: Vec<(String, String)>) -> Self {
+        Self {
+            expected: VecDeque::new(),
+            journal: VecDeque::new(),
+            status: TxStatus::Idle,
+            batch: Batch::Closed,
+            copy: CopyIn::None,
+            bound: Bound::Plain,
+            copy_portal: false,
+            forgets: false,
+            deallocates: VecDeque::new(),
+            flush_asked: false,
+            reset: Reset::None,
+            schema: false,
+            commit: false,
+            fatal: false,
+            stray: None,
+            left: 0,
+            left_swallowed: false,
+            prepared: HashMap::new(),
+            clock: 0,
+            unnamed: Unnamed::None,
+            settings: Rc::clone(&fresh),
+            fresh,
+            fault: None,
+            reported,
+        }
+    }
+
+    /// Whether nothing is under way: no reply due, no transaction, no batch, no COPY, and the
+    /// server's last frame is complete.
+    #[inline]
+    pub fn at_rest(&self) -> bool {
+        self.expected.is_empty()
+            && self.status == TxStatus::Idle
+            && self.batch == Batch::Closed
+            && self.copy == CopyIn::None
+            && self.left == 0
+    }
+
+    /// As [`Link::at_rest`], but for the session's settings, which may be on their way.
+    pub(super) fn only_settings_due(&self) -> bool {
+        self.status == TxStatus::Idle
+            && self.batch == Batch::Closed
+            && self.copy == CopyIn::None
+            && self.expected.iter().all(Expected::is_swallowed)
+    }
+
+    /// Whether the server works on something for which a reply is due.
+    pub fn is_busy(&self) -> bool {
+        !self.expected.is_empty() || self.batch != Batch::Closed || self.left > 0
+    }
+
+    /// Transaction status of the last ReadyForQuery.
+    pub fn status(&self) -> TxStatus {
+        self.status
+    }
+
+    /// Whether the schema has changed since the last question: texts are to be parsed anew
+    /// ([`super::Statements::renew`]). Said again at the end of the transaction that changed it.
+    #[inline]
+    pub fn schema_changed(&mut self) -> bool {
+        let changed = self.schema;
+        self.schema &= self.status != TxStatus::Idle;
+        changed
+    }
+
+    /// Whether the server has told the client itself that the connection ends.
+    pub fn said_fatal(&self) -> bool {
+        self.fatal
+    }
+
+    /// Whether a COMMIT was sent and not answered.
+    pub fn commit_in_flight(&self) -> bool {
+        self.commit
+    }
+
+    /// The settings of its own startup packet, to which RESET goes back.
+    pub fn fresh(&self) -> &Settings {
+        &self.fresh
+    }
+
+    /// The startup settings it has.
+    pub fn settings(&self) -> &Rc<Settings> {
+        &self.settings
+    }
+
+    /// Whether our own last query has failed.
+    pub fn has_fault(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// Server names of the statements it holds, without the NUL.
+    pub fn prepared_names(&self) -> impl Iterator<Item = &[u8]> {
+        let name = |held: &'_ Prepared| held.statement.server_name.len() - 1;
+        self.prepared
+            .values()
+            .map(move |held| &held.statement.server_name[..name(held)])
+    }
+
+    /// The error of our own last query, as ErrorResponse fields.
+    pub fn take_fault(&mut self) -> Option<Box<[u8]>> {
+        self.fault.take()
+    }
+
+    /// Appends a query of our own, whose replies are swallowed.
+    pub fn put_own_query(&mut self, sql: &[u8], out: &mut Vec<u8>) {
+        self.fault = None;
+        self.unnamed = Unnamed::None;
+        self.expected.push_back(Expected::Query(By::Proxy));
+        crate::wire::frame::put(out, b'Q', &[sql, b"\0"]);
+    }
+
+    /// Appends what gives it the settings `wanted`; true: something was to be done.
+    pub fn put_settings(&mut self, wanted: &Rc<Settings>, out: &mut Vec<u8>) -> bool {
+        if Rc::ptr_eq(&self.settings, wanted) {
+            return false;
+        }
+        let mut sql = Vec::new();
+        wanted.put_change(&self.settings, &mut sql);
+        self.settings = Rc::clone(wanted);
+        if !sql.is_empty() {
+            self.put_own_query(&sql, out);
+        }
+        !sql.is_empty()
+    }
+
+    /// Appends DISCARD ALL: all that a former session may have left and that it is known to undo.
+    pub fn put_discard(&mut self, out: &mut Vec<u8>) {
+        self.put_own_query(b"DISCARD ALL", out);
+        self.prepared.clear();
+        self.settings = Rc::clone(&self.fresh);
+    }
+
+    /// Makes sure the server has the statement: evicts and parses where it must.
+    pub(super) fn ensure(
+        &mut self,
+        statement: &Rc<Statement>,
+        by: By,
+        limit: usize,
+        out: &mut Vec<u8>,
+    ) -> Presence {
+        self.clock += 1;
+        let clock = self.clock;
+        if let Some(held) = self.prepared.get_mut(&statement.id) {
+            held.used = clock;
+            return Presence::There;
+        }
+        if self.prepared.len() >= limit {
+            self.evict(out);
+        }
+        let held = Prepared {
+            statement: Rc::clone(statement),
+            used: clock,
+            parse: Parsed::Awaited,
+        };
+        self.prepared.insert(statement.id, held);
+        statement.put_parse(out);
+        self.expected
+            .push_back(Expected::Parse(by, Rc::clone(statement)));
+        Presence::Sent
+    }
+
+    fn evict(&mut self, out: &mut Vec<u8>) {
+        let oldest = self
+            .prepared
+            .iter()
+            .min_by_key(|(_, held)| held.used)
+            .map(|(id, _)| *id);
+        if let Some(id) = oldest {
+            self.forget(id, out);
+        }
+    }
+
+    /// Closes a statement on the server, if it is there.
+    pub(super) fn forget(&mut self, id: u64, out: &mut Vec<u8>) {
+        if let Some(held) = self.prepared.remove(&id) {
+            held.statement.put_close(out);
+            self.expected.push_back(Expected::Evict(held.statement));
+        }
+    }
+
+    /// Whether a request is under way that is answered even if the ones before it fail.
+    pub(super) fn awaits_ready(&self) -> bool {
+        self.expected.iter().any(Expected::ends_segment)
+    }
+
+    /// Whether it has a statement, as far as was sent.
+    pub(super) fn holds(&self, statement: &Statement) -> bool {
+        self.prepared.contains_key(&statement.id)
+    }
+
+    /// Whether an Execute may still turn out to begin a COPY.
+    pub(super) fn may_copy(&self) -> bool {
+        self.expected
+            .iter()
+            .any(|e| matches!(e, Expected::Execute(Feed::Due)))
+    }
+
+    /// Changes of names that were sent before the last Sync: an error may still undo them, and
+    /// what follows is executed nevertheless.
+    fn changes_before_sync(&self) -> usize {
+        let batch = self.expected.iter().rev();
+        let of_batch = batch
+            .take_while(|e| !e.ends_segment())
+            .filter(|e| e.is_journalled())
+            .count();
+        self.journal.len() - of_batch
+    }
+
+    /// Whether nobody knows yet what a name stands for: see [`Self::changes_before_sync`].
+    pub(super) fn is_uncertain(&self, name: &[u8]) -> bool {
+        if self.forgets && !name.is_empty() && self.awaits_ready() {
+            return true;
+        }
+        if self.journal.is_empty() {
+            return false;
+        }
+        let before = self.changes_before_sync();
+        if name.is_empty() {
+            let last = |c: &Change| matches!(c, Change::Unnamed { .. });
+            return self
+                .journal
+                .iter()
+                .rposition(last)
+                .is_some_and(|at| at < before);
+        }
+        self.journal.iter().take(before).any(|c| c.is_of(name))
+    }
+
+    /// Whether nobody knows yet if the server has the statement, or if it can be given room.
+    pub(super) fn is_undecided(&self, statement: &Statement, limit: usize) -> bool {
+        let Some(held) = self.prepared.get(&statement.id) else {
+            return self.prepared.len() >= limit && self.awaits_ready();
+        };
+        if held.parse == Parsed::Done {
+            return false;
+        }
+        let before = self.expected.iter().rposition(Expected::ends_segment);
+        before.is_some_and(|end| {
+            let parses = |e: &Expected| matches!(e, Expected::Parse(_, s) if s.id == statement.id);
+            self.expected.iter().take(end).any(parses)
+        })
+    }
+
+    /// All statements are gone, but for those whose Parse is still to come.
+    pub(super) fn forget_all(&mut self) {
+        let coming = |id: u64| {
+            let parses = |e: &Expected| matches!(e, Expected::Parse(_, s) if s.id == id);
+            self.expected.iter().any(parses)
+        };
+        self.prepared.retain(|id, _| coming(*id));
+        for expected in &mut self.expected {
+            if matches!(expected, Expected::Evict(_)) {
+                *expected = Expected::Close(By::Proxy);
+            }
+        }
+        for change in &mut self.journal {
+            if matches!(change, Change::Removed(..)) {
+                *change = Change::Void;
+            }
+        }
+    }
+
+    /// Takes note of a portal: what it may do when it is executed.
+    pub(super) fn note_bound(&mut self, statement: &Statement, portal: Portal) {
+        if statement.survey.copy() {
+            self.copy_portal |= portal == Portal::Named;
+            if self.bound == Bound::Plain {
+                self.bound = Bound::Copy;
+            }
+        }
+        self.forgets |= statement.survey.forgets();
+    }
+
+    /// Takes note of a reported setting.
+    pub(super) fn note_parameter(&mut self, body: &[u8]) {
+        let mut fields = body
+            .split(|b| *b == 0)
+            .map(|f| String::from_utf8_lossy(f).into_owned());
+        let (Some(name), Some(value)) = (fields.next(), fields.next()) else {
+            return;
+        };
+        match self.reported.iter_mut().find(|(n, _)| *n == name) {
+            Some(known) => known.1 = value,
+            None => self.reported.push((name, value)),
+        }
+    }
+}
+
+/// How long a portal may live: a named one to the end of its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Portal {
+    Named,
+    Unnamed,
+}
+
+/// Whether a statement had to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    There,
+    Sent,
+}

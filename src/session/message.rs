@@ -1,0 +1,66 @@
+//! One message of a client: its header, as much of its body as is there, and how it is passed on
+//! under another name.
+
+use super::flow::Flow;
+use crate::error::{ClientError, SqlState};
+use crate::wire::frame::{self, HEADER, Header};
+
+/// One message of a client, as much of it as is there.
+pub(super) struct Message<'a> {
+    pub(super) head: Header,
+    pub(super) at: usize,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn body(&self) -> &'a [u8] {
+        &self.bytes[HEADER..]
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.bytes.len() == self.head.total
+    }
+
+    pub(super) fn range(&self) -> std::ops::Range<usize> {
+        self.at..self.at + self.bytes.len()
+    }
+
+    /// Passes the message with one of its strings replaced, `old` by `new`, behind `before`.
+    pub(super) fn pass_renamed(&self, renamed: Renamed<'_>, flow: &mut Flow<'_>) {
+        let Renamed { before, old, new } = renamed;
+        let body = self.head.total - HEADER - old + new.len();
+        let start = self.at + HEADER + before;
+        let out = flow.own();
+        frame::put_header(out, self.head.tag, body);
+        out.extend_from_slice(&self.bytes[HEADER..HEADER + before]);
+        out.extend_from_slice(new);
+        flow.pass(start + old..self.at + self.bytes.len());
+    }
+}
+
+/// A string inside a message: where it starts in the body, its length with NUL, what it becomes.
+pub(super) struct Renamed<'a> {
+    pub(super) before: usize,
+    pub(super) old: usize,
+    pub(super) new: &'a [u8],
+}
+
+/// Reads the header of a client's message and checks what PostgreSQL checks first.
+pub(super) fn next_header(input: &[u8]) -> Result<Option<Header>, ClientError> {
+    let head =
+        frame::header(input).map_err(|e| ClientError::fatal(SqlState::PROTOCOL, e.to_string()))?;
+    match head {
+        Some(head) if !b"QPBDCESHFdcfX".contains(&head.tag) => Err(unknown_message(head.tag)),
+        Some(head) if b"DCESHcfX".contains(&head.tag) && head.total > 10_000 => Err(
+            ClientError::fatal(SqlState::PROTOCOL, "invalid message length"),
+        ),
+        head => Ok(head),
+    }
+}
+
+pub(super) fn unknown_message(tag: u8) -> ClientError {
+    ClientError::fatal(
+        SqlState::PROTOCOL,
+        format!("invalid frontend message type {tag}"),
+    )
+}

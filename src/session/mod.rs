@@ -1,0 +1,597 @@
+//! The machine of one client, without I/O: bytes in, decisions out.
+//!
+//! [`Session::read`] takes what a client sent, [`reply::Replies`] what its server connection
+//! answered. States, the queue of expected replies and the rules of the lease are in
+//! `docs/design/session.md`. The machine holds no bytes: what it does not use, the worker keeps
+//! and gives again, together with what came later.
+
+mod extended;
+mod flow;
+mod link;
+mod message;
+mod names;
+mod reply;
+mod settings;
+mod statement;
+
+use std::rc::Rc;
+
+pub use flow::Flow;
+pub use link::{Link, TxStatus};
+pub use reply::{Desync, Replies};
+pub use settings::{Setting, Settings, SettingsTable};
+pub use statement::{NAME_PREFIX, Scope, Statement, Statements};
+
+use crate::config::PoolMode;
+use crate::error::{ClientError, SqlState};
+use crate::wire::frame::{self, PARSE_COMPLETE, READY_IDLE};
+use crate::wire::sql::{Effect, PinReason, Survey, deallocated_name, survey};
+use link::{Batch, Bound, By, Change, CopyIn, Expected, Feed, Presence, Reset, Unnamed};
+use message::{Message, Renamed, next_header, unknown_message};
+use names::Names;
+
+/// Longest message of a client that is looked at as a whole; longer ones pass in pieces.
+pub const WHOLE: usize = 128 * 1024;
+
+/// The session machine's half that belongs to a client.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about bytes in flight, each set and cleared by its own rule"
+)]
+pub struct Session {
+    names: Names,
+    unnamed: Option<Rc<Statement>>,
+    settings: Rc<Settings>,
+    serial: u64,
+    /// Bytes of the client's current message that are still to come.
+    left: usize,
+    left_dropped: bool,
+    /// A message was refused: all up to the Sync is dropped.
+    refused: bool,
+    /// SET LOCAL in this transaction: what is parsed now is shared with nobody.
+    local: bool,
+    /// The server waits for a Sync that was kept from it.
+    owes_sync: bool,
+    pin: Option<PinReason>,
+    undiscardable: bool,
+}
+
+/// What a client's bytes meet: the server connection it leases and what its tenant shares.
+#[derive(Debug)]
+pub struct Leased<'a> {
+    /// The server connection.
+    pub link: &'a mut Link,
+    /// The tenant's statements.
+    pub statements: &'a mut Statements,
+    /// Statements kept per server connection.
+    pub max_prepared: usize,
+    /// When the lease ends.
+    pub mode: PoolMode,
+}
+
+/// What is to be done after reading.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Wait for more bytes; the rest is the start of a message.
+    More,
+    /// The next message needs a server connection.
+    Lease,
+    /// The next message waits for a reply of the server.
+    Hold,
+    /// The client said goodbye.
+    Terminate,
+    /// Tell the client and close it.
+    Fail(ClientError),
+}
+
+/// How many bytes were used, and why no more.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Step {
+    /// Bytes used.
+    pub used: usize,
+    /// Why no more.
+    pub verdict: Verdict,
+}
+
+impl Session {
+    /// A session with its startup settings; `serial` is its own on this worker for ever.
+    pub fn new(settings: Rc<Settings>, serial: u64) -> Self {
+        // What cannot be read cannot be called clean.
+        let pin = (!settings.readable).then_some(PinReason::Unknown);
+        Self {
+            names: Names::default(),
+            unnamed: None,
+            settings,
+            serial,
+            left: 0,
+            left_dropped: false,
+            refused: false,
+            local: false,
+            owes_sync: false,
+            undiscardable: pin.is_some(),
+            pin,
+        }
+    }
+
+    /// Its startup settings.
+    pub fn settings(&self) -> &Rc<Settings> {
+        &self.settings
+    }
+
+    /// Why it keeps its lease, if it does.
+    pub fn pin(&self) -> Option<PinReason> {
+        self.pin
+    }
+
+    /// Whether DISCARD ALL undoes whatever this session left on its server connection.
+    pub fn is_discardable(&self) -> bool {
+        !self.undiscardable
+    }
+
+    /// Whether the client's last message is complete, so that nothing is half-sent.
+    #[inline]
+    pub fn at_boundary(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The transaction is over: what was local to it is gone.
+    #[inline]
+    pub fn end_of_lease(&mut self) {
+        self.local = false;
+    }
+
+    /// Reads messages of a client without a lease. Replies of our own go to `to_client`.
+    pub fn read_unleased(
+        &mut self,
+        input: &[u8],
+        statements: &Statements,
+        to_client: &mut Vec<u8>,
+    ) -> Step {
+        let mut used = 0;
+        loop {
+            used += self.drop_left(input.len() - used);
+            let head = match next_header(&input[used..]) {
+                Ok(Some(head)) => head,
+                Ok(None) => {
+                    return Step {
+                        used,
+                        verdict: Verdict::More,
+                    };
+                }
+                Err(e) => {
+                    return Step {
+                        used,
+                        verdict: Verdict::Fail(e),
+                    };
+                }
+            };
+            match head.tag {
+                b'X' => {
+                    return Step {
+                        used,
+                        verdict: Verdict::Terminate,
+                    };
+                }
+                b'S' => {
+                    self.refused = false;
+                    to_client.extend_from_slice(READY_IDLE);
+                }
+                b'H' | b'd' | b'c' | b'f' => {}
+                _ if self.refused => {}
+                b'P' if self.prepares_known(head, &input[used..], statements) => {
+                    to_client.extend_from_slice(PARSE_COMPLETE);
+                }
+                _ => {
+                    let whole = input.len() - used >= head.total.min(WHOLE);
+                    let verdict = if whole { Verdict::Lease } else { Verdict::More };
+                    return Step { used, verdict };
+                }
+            }
+            self.left = head.total;
+            self.left_dropped = true;
+        }
+    }
+
+    /// Answers the message a waiting client's input starts with by an error, as the server would:
+    /// a simple query at once, an extended batch up to its Sync. The caller goes on with
+    /// [`Session::read_unleased`].
+    pub fn refuse(&mut self, input: &[u8], error: &ClientError, to_client: &mut Vec<u8>) {
+        error.encode(to_client);
+        match next_header(input) {
+            Ok(Some(head)) if matches!(head.tag, b'Q' | b'F') => {
+                self.left = head.total;
+                self.left_dropped = true;
+                to_client.extend_from_slice(READY_IDLE);
+            }
+            _ => self.refused = true,
+        }
+    }
+
+    /// Reads messages of a client that has a lease.
+    pub fn read(
+        &mut self,
+        input: &[u8],
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+        to_client: &mut Vec<u8>,
+    ) -> Step {
+        let mut used = 0;
+        if std::mem::take(&mut self.owes_sync) {
+            self.sync_by_client(leased.link, flow);
+        }
+        loop {
+            if self.left > 0 {
+                let take = self.left.min(input.len() - used);
+                if !self.left_dropped {
+                    flow.pass(used..used + take);
+                }
+                self.left -= take;
+                used += take;
+            }
+            let head = match next_header(&input[used..]) {
+                Ok(Some(head)) => head,
+                Ok(None) => {
+                    return Step {
+                        used,
+                        verdict: Verdict::More,
+                    };
+                }
+                Err(e) => {
+                    return Step {
+                        used,
+                        verdict: Verdict::Fail(e),
+                    };
+                }
+            };
+            let available = (input.len() - used).min(head.total);
+            if available < head.total.min(WHOLE) && !matches!(head.tag, b'd') {
+                return Step {
+                    used,
+                    verdict: Verdict::More,
+                };
+            }
+            let message = Message {
+                head,
+                at: used,
+                bytes: &input[used..used + available],
+            };
+            match self.message(&message, leased, flow, to_client) {
+                Ok(()) => used += self.taken(&message, available),
+                Err(verdict) => return Step { used, verdict },
+            }
+        }
+    }
+
+    /// A message was handled: what of it is still to come follows it, or is dropped with it.
+    fn taken(&mut self, message: &Message<'_>, available: usize) -> usize {
+        self.left = message.head.total - available;
+        available
+    }
+
+    #[inline]
+    fn message(
+        &mut self,
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+        to_client: &mut Vec<u8>,
+    ) -> Result<(), Verdict> {
+        self.left_dropped = false;
+        let link = &mut *leased.link;
+        if link.batch == Batch::Skipping && !matches!(message.head.tag, b'S' | b'X') {
+            self.left_dropped = true;
+            return Ok(());
+        }
+        match message.head.tag {
+            b'Q' => self.query(message, leased, flow),
+            b'P' => self.parse(message, leased, flow),
+            b'B' => self.bind(message, leased, flow),
+            b'D' => self.describe(message, leased, flow),
+            b'C' => self.close(message, leased, flow),
+            b'E' => {
+                link.batch = Batch::Open;
+                link.expected.push_back(Expected::Execute(Feed::Due));
+                link.flush_asked = false;
+                flow.pass(message.range());
+                Ok(())
+            }
+            b'S' => self.sync(message, link, flow),
+            b'H' => {
+                // Not into the middle of a message of the server.
+                if link.left == 0 {
+                    Replies {
+                        session: None,
+                        link,
+                    }
+                    .answer_local(&mut Flow::new(&[], to_client));
+                }
+                // Behind a Sync or Query the server flushes by itself.
+                self.left_dropped = link.batch != Batch::Open;
+                if !self.left_dropped {
+                    flow.pass(message.range());
+                }
+                Ok(())
+            }
+            b'F' => self.call(message, link, flow),
+            b'd' | b'c' | b'f' => {
+                copy_message(message, link, flow);
+                Ok(())
+            }
+            b'X' => Err(Verdict::Terminate),
+            _ => Err(Verdict::Fail(unknown_message(message.head.tag))),
+        }
+    }
+
+    fn query(
+        &mut self,
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
+        let text = message
+            .body()
+            .split_last()
+            .map_or(&[][..], |(_, text)| text);
+        let survey = if message.is_whole() {
+            survey(text)
+        } else {
+            Survey::of(PinReason::LargeStatement)
+        };
+        self.note(&survey, leased)?;
+        if survey.resets() {
+            self.note_reset(&survey, leased.link);
+        }
+        let name = match survey.effect {
+            Effect::Deallocate if leased.mode != PoolMode::Session => deallocated_name(text),
+            _ => None,
+        };
+        if let Some(name) = &name {
+            self.must_know(name.as_bytes(), leased, flow)?;
+            self.may_prepare_first(name.as_bytes(), leased.link)?;
+        }
+        let sent = name.is_some_and(|name| self.deallocate(&name, leased, flow));
+        let link = &mut *leased.link;
+        self.replace_unnamed(link, None, Unnamed::None);
+        link.batch = Batch::Closed;
+        link.commit |= survey.commits();
+        link.forgets |= survey.forgets();
+        if sent {
+            return Ok(());
+        }
+        link.expected.push_back(Expected::Query(By::Client));
+        flow.pass(message.range());
+        Ok(())
+    }
+
+    /// A DEALLOCATE for which the statement must be prepared first, with a Sync of ours behind it,
+    /// waits for all before it: that Sync must not end what an error skips.
+    fn may_prepare_first(&self, name: &[u8], link: &Link) -> Result<(), Verdict> {
+        let absent = |s: &Rc<Statement>| s.is_kept() && !link.holds(s);
+        let prepares = link.batch == Batch::Closed && self.names.find(name).is_some_and(absent);
+        if prepares && !link.expected.is_empty() {
+            return Err(Verdict::Hold);
+        }
+        Ok(())
+    }
+
+    /// Sends `DEALLOCATE name` under the server's name. False: not one of ours, goes as it is.
+    fn deallocate(&mut self, name: &str, leased: &mut Leased<'_>, flow: &mut Flow<'_>) -> bool {
+        let out = flow.own();
+        if let Some(statement) = self.names.find(name.as_bytes()).cloned() {
+            let link = &mut *leased.link;
+            if statement.is_kept()
+                && link.ensure(&statement, By::Proxy, leased.max_prepared, out) == Presence::Sent
+                && link.batch == Batch::Closed
+            {
+                frame::put(out, b'S', &[]);
+                link.expected.push_back(Expected::Sync(By::Proxy));
+            }
+            frame::put(out, b'Q', &[b"DEALLOCATE ", &statement.server_name]);
+            let name = name.as_bytes().into();
+            link.expected
+                .push_back(Expected::Deallocate(name, statement));
+            return true;
+        }
+        let foreign = name.as_bytes().starts_with(NAME_PREFIX);
+        if foreign {
+            // A name of another session's statement: the server must not find it.
+            let quoted = name.replace('"', "\"\"");
+            let sql = format!("DEALLOCATE \"tenantry_{quoted}\"\0");
+            frame::put(out, b'Q', &[sql.as_bytes()]);
+            leased.link.expected.push_back(Expected::Query(By::Client));
+        }
+        foreign
+    }
+
+    /// Takes note of what a statement may leave behind.
+    fn note(&mut self, survey: &Survey, leased: &Leased<'_>) -> Result<(), Verdict> {
+        if leased.mode == PoolMode::Statement && survey.begins_block() {
+            let error = ClientError::fatal(
+                SqlState::UNSUPPORTED,
+                "transaction blocks are not allowed in statement pooling mode",
+            );
+            return Err(Verdict::Fail(
+                error.with_hint("set pool.mode to transaction"),
+            ));
+        }
+        match survey.effect {
+            Effect::Pin(reason) => {
+                self.undiscardable |= !reason.discardable();
+                self.pin = self.pin.or(Some(reason));
+            }
+            Effect::Clean
+            | Effect::LocalSetting
+            | Effect::Deallocate
+            | Effect::DeallocateAll
+            | Effect::DiscardAll => {}
+        }
+        self.local |= survey.sets_locally();
+        Ok(())
+    }
+
+    /// RESET ALL takes the server connection back to its start, of which note is taken at the end
+    /// of the query. In a transaction, which may undo it, it pins.
+    fn note_reset(&mut self, survey: &Survey, link: &mut Link) {
+        if link.only_settings_due() && !survey.transacts() {
+            link.reset = Reset::Seen;
+        } else {
+            self.pin = self.pin.or(Some(PinReason::Setting));
+        }
+    }
+
+    fn call(
+        &mut self,
+        message: &Message<'_>,
+        link: &mut Link,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
+        let oid = message
+            .body()
+            .first_chunk::<4>()
+            .map(|b| u32::from_be_bytes(*b));
+        if !oid.is_some_and(|oid| CLEAN_CALLS.contains(&oid)) {
+            self.pin = self.pin.or(Some(PinReason::Function));
+            self.undiscardable = true;
+        }
+        link.batch = Batch::Closed;
+        link.expected.push_back(Expected::Call);
+        flow.pass(message.range());
+        Ok(())
+    }
+
+    fn sync(
+        &mut self,
+        message: &Message<'_>,
+        link: &mut Link,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
+        if let CopyIn::Reading { sync_dropped, .. } = &mut link.copy {
+            // The server would eat it (it reads copy data), so no ReadyForQuery is due.
+            *sync_dropped = true;
+            self.left_dropped = true;
+            return Ok(());
+        }
+        if link.copy_portal && link.bound == Bound::Plain {
+            link.bound = Bound::Copy;
+        }
+        if link.bound != Bound::Plain && link.may_copy() {
+            if link.bound == Bound::Copy {
+                frame::put(flow.own(), b'H', &[]);
+                link.bound = Bound::CopyFlushed;
+            }
+            return Err(Verdict::Hold);
+        }
+        link.batch = Batch::Closed;
+        link.bound = Bound::Plain;
+        link.expected.push_back(Expected::Sync(By::Client));
+        flow.pass(message.range());
+        if let Some(stray) = link.stray.take() {
+            let out = flow.own();
+            frame::put(out, b'C', &[b"S", &stray, b"\0"]);
+            frame::put(out, b'S', &[]);
+            link.expected.push_back(Expected::Close(By::Proxy));
+            link.expected.push_back(Expected::Sync(By::Proxy));
+        }
+        Ok(())
+    }
+
+    /// Sends the Sync that the client had sent and that was kept from the server.
+    fn sync_by_client(&self, link: &mut Link, flow: &mut Flow<'_>) {
+        link.batch = Batch::Closed;
+        link.expected.push_back(Expected::Sync(By::Client));
+        frame::put(flow.own(), b'S', &[]);
+    }
+
+    /// Whether a Sync of the client is still to be sent although no byte of it is left.
+    pub fn owes_sync(&self) -> bool {
+        self.owes_sync
+    }
+
+    fn drop_left(&mut self, available: usize) -> usize {
+        let take = self.left.min(available);
+        self.left -= take;
+        take
+    }
+
+    /// Holds a message until it is known what a name in it stands for.
+    fn must_know(
+        &self,
+        name: &[u8],
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
+        let link = &mut *leased.link;
+        must_be_certain(name, link, flow)?;
+        match self.names.find(name) {
+            Some(statement)
+                if statement.is_kept() && link.is_undecided(statement, leased.max_prepared) =>
+            {
+                Err(Verdict::Hold)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The unnamed statement changes, unless an error skips what changes it.
+    fn replace_unnamed(&mut self, link: &mut Link, own: Option<Rc<Statement>>, there: Unnamed) {
+        let own = std::mem::replace(&mut self.unnamed, own);
+        let there = std::mem::replace(&mut link.unnamed, there);
+        link.journal.push_back(Change::Unnamed { own, there });
+    }
+
+    /// Which settings a statement parsed now is read under.
+    fn scope(&self) -> Scope {
+        if self.pin.is_some() || self.local {
+            Scope::Private(self.serial)
+        } else {
+            Scope::Startup(self.settings.scope)
+        }
+    }
+}
+
+/// Holds a message until all is answered that may still change what a name in it stands for.
+fn must_be_certain(name: &[u8], link: &mut Link, flow: &mut Flow<'_>) -> Result<(), Verdict> {
+    if link.forgets && !name.is_empty() && link.may_copy() {
+        if !link.flush_asked {
+            link.flush_asked = true;
+            frame::put(flow.own(), b'H', &[]);
+        }
+        return Err(Verdict::Hold);
+    }
+    if link.is_uncertain(name) {
+        return Err(Verdict::Hold);
+    }
+    Ok(())
+}
+
+fn copy_message(message: &Message<'_>, link: &mut Link, flow: &mut Flow<'_>) {
+    if let CopyIn::Reading { fed, .. } = &mut link.copy {
+        *fed = true;
+        if message.head.tag != b'd' {
+            link.copy = CopyIn::None;
+        }
+    } else if message.head.tag != b'd' {
+        copy_ends_early(link);
+    }
+    flow.pass(message.range());
+}
+
+/// CopyDone or CopyFail is sent before the server has said that it copies.
+fn copy_ends_early(link: &mut Link) {
+    let newest = link.expected.iter_mut().rev();
+    let mut syncs = 0;
+    for expected in newest {
+        match expected {
+            Expected::Sync(By::Client) => syncs += 1,
+            Expected::Execute(feed @ Feed::Due) => return *feed = Feed::Ended(syncs),
+            _ => return,
+        }
+    }
+}
+
+/// Large-object functions by their fixed OIDs (pg_proc.dat): what they open ends with the transaction.
+const CLEAN_CALLS: &[u32] = &[
+    715, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172,
+];

@@ -1,0 +1,447 @@
+//! The server's side: what each of its messages answers, and what of it goes to the client.
+//!
+//! Manual 55.2.2 to 55.2.6 say which messages answer a request; `facts` that they do not say (the
+//! Sync that COPY eats, what an error skips) are in `docs/design/session.md`.
+
+use super::Session;
+use super::flow::Flow;
+use super::link::{
+    Batch, Bound, By, Change, CopyIn, Expected, Feed, Link, Parsed, Prepared, Reset, TxStatus,
+    Unnamed,
+};
+use crate::wire::frame::{self, HEADER, PARSE_COMPLETE};
+
+/// Longest message of the server that is looked at as a whole; longer ones pass in pieces.
+const WHOLE: usize = 64 * 1024;
+
+/// The server's messages do not fit what was asked: nobody knows whose replies come next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Desync {
+    /// A reply that answers nothing.
+    #[error("the server sent message {0:?}, which answers nothing that was asked")]
+    Unasked(char),
+    /// A message that cannot be.
+    #[error("the server sent a message with an impossible length")]
+    Length,
+    /// The session's startup settings, accepted before, failed this time.
+    #[error("the server refused settings that it had accepted before")]
+    Settings,
+}
+
+/// The replies of a server connection: to its session, or to our own queries if nobody leases it.
+#[derive(Debug)]
+pub struct Replies<'a> {
+    /// Who leases the server connection.
+    pub session: Option<&'a mut Session>,
+    /// The server connection.
+    pub link: &'a mut Link,
+}
+
+impl Replies<'_> {
+    /// Reads replies. Returns how many bytes were used; the rest is the start of a message.
+    pub fn read(&mut self, input: &[u8], flow: &mut Flow<'_>) -> Result<usize, Desync> {
+        let mut at = 0;
+        loop {
+            if self.link.left > 0 {
+                let end = at + self.link.left.min(input.len() - at);
+                if !self.link.left_swallowed {
+                    flow.pass(at..end);
+                }
+                self.link.left -= end - at;
+                at = end;
+                if self.link.left == 0 {
+                    self.answer_local(flow);
+                }
+            }
+            let Some(head) = frame::header(&input[at..]).map_err(|_| Desync::Length)? else {
+                return Ok(at);
+            };
+            let whole = input.len() - at >= head.total;
+            if !whole && head.total <= WHOLE && needs_whole(head.tag) {
+                return Ok(at);
+            }
+            let end = (at + head.total).min(input.len());
+            let body = &input[at + HEADER..end];
+            self.link.left = at + head.total - end;
+            self.link.left_swallowed = self.message(head.tag, body, flow)? == Fate::Swallow;
+            if !self.link.left_swallowed {
+                flow.pass(at..end);
+            }
+            if self.link.left == 0 {
+                // The server may say no more: the client may have asked for a flush only.
+                self.answer_local(flow);
+            }
+            at = end;
+        }
+    }
+
+    /// What one message answers, and whether the client sees it.
+    #[inline]
+    fn message(&mut self, tag: u8, body: &[u8], flow: &mut Flow<'_>) -> Result<Fate, Desync> {
+        match tag {
+            b'D' | b'd' | b'c' | b'T' | b'H' | b'C' | b'Z' | b't' | b'n' | b'1' | b'2' | b'3'
+            | b'I' | b's' | b'V' | b'G' => self.reply(tag, body, flow),
+            b'E' => Ok(self.error(body, flow)),
+            b'S' => {
+                self.link.note_parameter(body);
+                Ok(self.unasked(flow))
+            }
+            b'N' | b'A' => Ok(self.unasked(flow)),
+            _ => Err(Desync::Unasked(char::from(tag))),
+        }
+    }
+
+    /// Messages that come by themselves go to whoever leases, unless our own query caused them.
+    fn unasked(&mut self, flow: &mut Flow<'_>) -> Fate {
+        self.answer_local(flow);
+        let own = self
+            .link
+            .expected
+            .front()
+            .is_some_and(Expected::is_swallowed);
+        if own || self.session.is_none() {
+            Fate::Swallow
+        } else {
+            Fate::Pass
+        }
+    }
+
+    fn reply(&mut self, tag: u8, body: &[u8], flow: &mut Flow<'_>) -> Result<Fate, Desync> {
+        self.answer_local(flow);
+        let Some(front) = self.link.expected.front() else {
+            return Err(Desync::Unasked(char::from(tag)));
+        };
+        let fate = if front.is_swallowed() {
+            Fate::Swallow
+        } else {
+            Fate::Pass
+        };
+        let done = match (front, tag) {
+            (
+                Expected::Query(_) | Expected::Deallocate(..),
+                b'T' | b'D' | b'd' | b'c' | b'I' | b'H',
+            )
+            | (Expected::Execute(_), b'D' | b'd' | b'c' | b'H')
+            | (Expected::Describe, b't')
+            | (Expected::Call, b'V') => false,
+            (Expected::Query(_) | Expected::Deallocate(..), b'C') => {
+                self.completed(body);
+                false
+            }
+            (Expected::Execute(Feed::Ended(syncs)), b'G') => {
+                let syncs = *syncs;
+                self.link.expected.drain(1..=syncs);
+                false
+            }
+            (Expected::Query(_) | Expected::Execute(Feed::Due), b'G') => {
+                self.copy_begins();
+                false
+            }
+            (Expected::Execute(_), b'C') => {
+                self.completed(body);
+                true
+            }
+            (Expected::Execute(_), b'I' | b's')
+            | (
+                Expected::Parse(..) | Expected::ParseUnnamed(_) | Expected::ParseVerbatim(_),
+                b'1',
+            )
+            | (Expected::Bind, b'2')
+            | (Expected::Close(_) | Expected::CloseUnnamed(_) | Expected::Evict(_), b'3')
+            | (Expected::Describe, b'T' | b'n') => true,
+            (
+                Expected::Query(_) | Expected::Deallocate(..) | Expected::Call | Expected::Sync(_),
+                b'Z',
+            ) => {
+                self.ready(body)?;
+                true
+            }
+            _ => return Err(Desync::Unasked(char::from(tag))),
+        };
+        if done && let Some(answered) = self.link.expected.pop_front() {
+            if answered.is_journalled() {
+                self.link.journal.pop_front();
+            }
+            if let Expected::Parse(_, statement) = &answered {
+                statement.prove();
+                if let Some(held) = self.link.prepared.get_mut(&statement.id) {
+                    held.parse = Parsed::Done;
+                }
+            }
+            if matches!(answered, Expected::Execute(_)) && !self.link.may_copy() {
+                self.link.bound = Bound::Plain;
+            }
+        }
+        Ok(fate)
+    }
+
+    /// Gives the client the replies that we owe it before the next one of the server.
+    pub(super) fn answer_local(&mut self, flow: &mut Flow<'_>) {
+        while let Some(front) = self.link.expected.front() {
+            let reply: &[u8] = match front {
+                Expected::LocalParse => PARSE_COMPLETE,
+                Expected::LocalClose => b"3\0\0\0\x04",
+                _ => return,
+            };
+            flow.own().extend_from_slice(reply);
+            self.link.expected.pop_front();
+            self.link.journal.pop_front();
+        }
+    }
+
+    /// CopyInResponse. A Sync that was sent behind the Execute is eaten.
+    fn copy_begins(&mut self) {
+        let link = &mut *self.link;
+        link.copy = CopyIn::Reading {
+            sync_dropped: false,
+            fed: false,
+        };
+        link.bound = Bound::Plain;
+        while matches!(link.expected.get(1), Some(Expected::Sync(By::Client))) {
+            link.expected.remove(1);
+            // A simple query's own ReadyForQuery ends it; Execute waits for a further Sync.
+            if let [Expected::Execute(_)] = link.expected.make_contiguous() {
+                link.batch = Batch::Open;
+            }
+        }
+    }
+
+    fn ready(&mut self, body: &[u8]) -> Result<(), Desync> {
+        self.link.status = match body {
+            b"I" => TxStatus::Idle,
+            b"T" => TxStatus::Open,
+            b"E" => TxStatus::Failed,
+            _ => return Err(Desync::Unasked('Z')),
+        };
+        self.link.copy = CopyIn::None;
+        let last = self.link.expected.len() == 1;
+        self.link.commit &= !last;
+        self.link.forgets &= !last;
+        if last {
+            self.link.deallocates.clear();
+        }
+        self.link.copy_portal &= self.link.status == TxStatus::Open;
+        let by_client = matches!(
+            self.link.expected.front(),
+            Some(Expected::Query(By::Client))
+        );
+        if by_client && std::mem::replace(&mut self.link.reset, Reset::None) == Reset::Seen {
+            self.link.settings = std::rc::Rc::clone(&self.link.fresh);
+        }
+        Ok(())
+    }
+
+    /// CommandComplete: some commands make prepared statements vanish.
+    fn completed(&mut self, body: &[u8]) {
+        self.link.copy = CopyIn::None;
+        self.link.schema |= is_ddl(body);
+        let Some(b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" | b"DEALLOCATE\0") = Some(body) else {
+            return;
+        };
+        if let Some(Expected::Deallocate(name, statement)) = self.link.expected.front() {
+            self.link.prepared.remove(&statement.id);
+            if let Some(session) = &mut self.session {
+                session.names.remove(name);
+            }
+        } else if body == b"DEALLOCATE\0" {
+            if let Some((name, statement)) = self.link.deallocates.pop_front() {
+                self.link.prepared.remove(&statement.id);
+                if let Some(session) = &mut self.session {
+                    session.names.remove(&name);
+                }
+            }
+        } else {
+            self.link.forget_all();
+            if body == b"DISCARD ALL\0" {
+                self.link.settings = std::rc::Rc::clone(&self.link.fresh);
+            }
+            if let Some(session) = &mut self.session {
+                session.names.forget_all(&self.link.journal);
+            }
+        }
+    }
+
+    fn error(&mut self, body: &[u8], flow: &mut Flow<'_>) -> Fate {
+        self.answer_local(flow);
+        let fed = self.link.copy;
+        self.link.reset = Reset::None;
+        self.link.schema |= is_stale_plan(body);
+        let told = !self
+            .link
+            .expected
+            .front()
+            .is_some_and(Expected::is_swallowed);
+        self.link.fatal |= told && is_fatal(body);
+        self.link.copy = CopyIn::None;
+        match self.link.expected.front() {
+            Some(Expected::Query(By::Proxy)) => {
+                self.link.fault = Some(body.into());
+                Fate::Swallow
+            }
+            Some(
+                Expected::Query(_) | Expected::Deallocate(..) | Expected::Call | Expected::Sync(_),
+            ) => Fate::Pass,
+            None => self.unasked(flow),
+            Some(_) => {
+                self.skip_to_sync();
+                // The Sync behind COPY's Execute was kept from the server, which now waits for it.
+                if let CopyIn::Reading {
+                    sync_dropped: true,
+                    fed: false,
+                } = fed
+                    && let Some(session) = &mut self.session
+                {
+                    session.owes_sync = true;
+                }
+                match self.link.expected.front() {
+                    Some(Expected::Sync(By::Proxy)) => Fate::Swallow,
+                    _ => Fate::Pass,
+                }
+            }
+        }
+    }
+
+    /// The server answers nothing more of this batch: takes back what the skipped requests did, the
+    /// last one first, since a statement may have been evicted and parsed again within the batch.
+    fn skip_to_sync(&mut self) {
+        let link = &mut *self.link;
+        let failed_parse = match link.expected.front() {
+            Some(Expected::ParseUnnamed(by)) => Some(*by),
+            _ => None,
+        };
+        let sync = |e: &Expected| matches!(e, Expected::Sync(_));
+        let end = link.expected.iter().position(sync);
+        let skipped: Vec<Expected> = link
+            .expected
+            .drain(..end.unwrap_or(link.expected.len()))
+            .collect();
+        let undone = skipped.iter().filter(|e| e.is_journalled()).count();
+        // Backwards: what was evicted may have been parsed before, or is parsed again behind.
+        for expected in skipped.into_iter().rev() {
+            match expected {
+                Expected::Parse(_, statement) => {
+                    link.prepared.remove(&statement.id);
+                }
+                Expected::Evict(statement) => {
+                    let held = Prepared {
+                        used: link.clock,
+                        parse: Parsed::Done,
+                        statement,
+                    };
+                    link.prepared.insert(held.statement.id, held);
+                }
+                _ => {}
+            }
+        }
+        if end.is_none() {
+            link.batch = Batch::Skipping;
+        }
+        if !link.may_copy() {
+            link.bound = Bound::Plain;
+        }
+        self.undo(undone, failed_parse);
+    }
+
+    /// Takes back the oldest changes. `failed_parse`: the first request was a Parse of the unnamed
+    /// statement; the server drops the old one before it reads the new one.
+    fn undo(&mut self, undone: usize, failed_parse: Option<By>) {
+        let link = &mut *self.link;
+        let changes: Vec<Change> = link.journal.drain(..undone).collect();
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let mut unnamed = None;
+        for change in changes.into_iter().rev() {
+            match change {
+                Change::Unnamed { own, there } => unnamed = Some((own, there)),
+                change => session.names.undo(change),
+            }
+        }
+        let Some((mut before, mut there_before)) = unnamed else {
+            return;
+        };
+        if let Some(by) = failed_parse {
+            there_before = Unnamed::None;
+            before = before.filter(|_| by == By::Proxy);
+        }
+        let later = link.journal.iter_mut().find_map(|change| match change {
+            Change::Unnamed { own, there } => Some((own, there)),
+            Change::Added(_) | Change::Removed(..) | Change::Void => None,
+        });
+        let (own, there) = later.unwrap_or((&mut session.unnamed, &mut link.unnamed));
+        (*own, *there) = (before, there_before);
+    }
+}
+
+/// Whether the client sees a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Pass,
+    Swallow,
+}
+
+/// Whether a CommandComplete tells of a command that may change what prepared texts mean.
+fn is_ddl(tag: &[u8]) -> bool {
+    [&b"CREATE"[..], b"ALTER", b"DROP"]
+        .iter()
+        .any(|word| tag.starts_with(word))
+}
+
+/// Whether an ErrorResponse ends the connection.
+fn is_fatal(fields: &[u8]) -> bool {
+    fields
+        .split(|b| *b == 0)
+        .any(|field| field == b"VFATAL" || field == b"VPANIC")
+}
+
+/// 0A000 "cached plan must not change result type": the schema changed where we did not see it.
+fn is_stale_plan(fields: &[u8]) -> bool {
+    let has = |wanted: &[u8]| fields.split(|b| *b == 0).any(|field| field == wanted);
+    has(b"C0A000") && has(b"RRevalidateCachedQuery")
+}
+
+/// Messages that are read here, not only passed.
+fn needs_whole(tag: u8) -> bool {
+    matches!(
+        tag,
+        b'Z' | b'C' | b'S' | b'E' | b'1' | b'2' | b'3' | b'I' | b's' | b'n' | b'G' | b'H'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::SettingsTable;
+    use crate::session::link::Feed;
+
+    fn answer(link: &mut Link, tag: u8, body: &[u8]) {
+        let (mut input, mut out) = (Vec::new(), Vec::new());
+        frame::put(&mut input, tag, &[body]);
+        let session = None;
+        let read = Replies { session, link }.read(&input, &mut Flow::new(&input, &mut out));
+        assert_eq!(read, Ok(input.len()));
+    }
+
+    #[test]
+    fn syncs_behind_an_unseen_copy_are_eaten_by_the_server() {
+        for (request, ending) in [
+            (Expected::Execute(Feed::Due), false),
+            (Expected::Query(By::Client), true),
+        ] {
+            let settings = SettingsTable::default();
+            let mut link = Link::new(std::rc::Rc::clone(settings.none()), Vec::new());
+            let syncs = [Expected::Sync(By::Client), Expected::Sync(By::Client)];
+            link.expected.push_back(request);
+            link.expected.extend(syncs);
+            answer(&mut link, b'G', b"\0\0\0");
+            answer(&mut link, b'C', b"COPY 1\0");
+            assert!(!link.at_rest(), "a ReadyForQuery is still to come");
+            if !ending {
+                link.expected.push_back(Expected::Sync(By::Client));
+                link.batch = Batch::Closed;
+            }
+            answer(&mut link, b'Z', b"I");
+            assert!(link.at_rest());
+        }
+    }
+}
