@@ -1,0 +1,188 @@
+//! What changes while a worker serves: tenants that are changed or removed, and the end.
+
+use std::sync::Arc;
+
+use super::clients::{removed, shutdown};
+use super::pool::Pool;
+use super::run::{Phase, Worker};
+use crate::config::TenantStatus;
+use crate::error::{ClientError, SqlState};
+use crate::tenant::{Identity, Tenant};
+use crate::types::TenantId;
+
+impl Worker {
+    /// Takes over a changed tenant. Clients stay, but for those whose role is gone and those of a
+    /// suspended tenant, which end at their next transaction boundary.
+    pub(super) fn tenant_changed(&mut self, tenant: &Arc<Tenant>) {
+        self.newest.insert(tenant.id, Some(Arc::clone(tenant)));
+        let slots = self.by_tenant.get(&tenant.id).cloned().unwrap_or_default();
+        for &slot in &slots {
+            if self.pools[slot].removed {
+                continue;
+            }
+            if !self.rename(slot, tenant) {
+                self.retire(slot);
+                self.doom(&[slot], |_| Some(removed()));
+                continue;
+            }
+            let moved = self.pools[slot].reconfigure(Arc::clone(tenant));
+            if moved {
+                if let Some(node) = self.around.budget.node(&tenant.config.cluster.primary) {
+                    self.pools[slot].node = node;
+                }
+                self.pools[slot].ticket = None;
+                for server in self.pools[slot].idle.clone() {
+                    self.close_server(server);
+                }
+            }
+            self.shrink(slot);
+            self.fill(slot);
+        }
+        let slots: Vec<usize> = slots
+            .into_iter()
+            .filter(|slot| !self.pools[*slot].removed)
+            .collect();
+        self.doom(&slots, |role| unwelcome(tenant, role));
+        for slot in slots {
+            self.serve_line(slot);
+        }
+    }
+
+    /// A login that began before a change arrives after it: gives it the tenant as it is now, or
+    /// says why it may not stay.
+    pub(super) fn refresh(&self, identity: &mut Identity) -> Result<(), ClientError> {
+        match self.newest.get(&identity.tenant.id) {
+            None => Ok(()),
+            Some(None) => Err(removed()),
+            Some(Some(tenant)) => {
+                identity.tenant = Arc::clone(tenant);
+                unwelcome(tenant, identity.role.as_str()).map_or(Ok(()), Err)
+            }
+        }
+    }
+
+    /// Follows a change of the tenant's server role. False: the pool cannot; another one has that
+    /// role already, or from now on each client comes with its own.
+    fn rename(&mut self, slot: usize, tenant: &Tenant) -> bool {
+        let pool = &self.pools[slot];
+        let before = pool.tenant.config.login.as_ref().map(|login| &login.role);
+        let after = tenant.config.login.as_ref().map(|login| &login.role);
+        if before == after {
+            return true;
+        }
+        let (Some(_), Some(after)) = (before, after) else {
+            return false;
+        };
+        let new = (tenant.id, after.clone());
+        if self.by_key.contains_key(&new) {
+            return false;
+        }
+        self.by_key.remove(&(tenant.id, pool.role.clone()));
+        self.pools[slot].role = new.1.clone();
+        self.by_key.insert(new, slot);
+        true
+    }
+
+    /// Closes idle connections above a size that was made smaller.
+    fn shrink(&mut self, slot: usize) {
+        while self.pools[slot].open > self.pools[slot].limits().size
+            && let Some(&server) = self.pools[slot].idle.first()
+        {
+            self.close_server(server);
+        }
+    }
+
+    /// A pool that nobody may join any more.
+    fn retire(&mut self, slot: usize) {
+        self.pools[slot].removed = true;
+        self.disown(slot);
+        for server in self.pools[slot].idle.clone() {
+            self.close_server(server);
+        }
+        self.plan(slot);
+    }
+
+    /// The tenant is configured no longer: its clients end at their next transaction boundary.
+    pub(super) fn tenant_removed(&mut self, id: TenantId) {
+        let slots = self.by_tenant.get(&id).cloned().unwrap_or_default();
+        self.newest.insert(id, None);
+        for &slot in &slots {
+            self.retire(slot);
+        }
+        self.doom(&slots, |_| Some(removed()));
+    }
+
+    /// Lends idle connections to clients in line: the tenant was paused until now.
+    fn serve_line(&mut self, slot: usize) {
+        while !self.pools[slot].is_paused() && self.pools[slot].has_waiters() {
+            let Some(server) = self.idle_server(slot) else {
+                return self.fill(slot);
+            };
+            self.release(server);
+        }
+    }
+
+    /// Ends clients of these pools, as `why` says of their role.
+    fn doom(&mut self, pools: &[usize], why: impl Fn(&str) -> Option<ClientError>) {
+        let of = |pool: usize| pools.contains(&pool);
+        let clients: Vec<usize> = self
+            .clients
+            .iter()
+            .filter(|(_, c)| of(c.pool))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in clients {
+            let Some(client) = self.clients.get_mut(slot) else {
+                continue;
+            };
+            client.doom = why(client.role.as_str()).map(Box::new);
+            self.settle_unleased(slot);
+        }
+    }
+
+    /// Lets transactions finish; everything else goes now.
+    pub(super) fn drain(&mut self) {
+        self.phase = self.phase.max(Phase::Draining);
+        let clients: Vec<usize> = self.clients.iter().map(|(slot, _)| slot).collect();
+        for client in clients {
+            if self.clients.contains(client) {
+                self.settle_unleased(client);
+            }
+        }
+        self.close_idle(|_| true);
+    }
+
+    /// Closes everything.
+    pub(super) fn stop(&mut self) {
+        self.phase = Phase::Stopping;
+        let clients: Vec<usize> = self.clients.iter().map(|(slot, _)| slot).collect();
+        for client in clients {
+            if self.clients.contains(client) {
+                self.close_client(client, &shutdown());
+            }
+        }
+        self.close_idle(|_| true);
+    }
+
+    /// Closes the idle server connections of some pools.
+    pub(super) fn close_idle(&mut self, of: impl Fn(&Pool) -> bool) {
+        let idle: Vec<usize> = self
+            .pools
+            .iter()
+            .filter(|(_, p)| of(p))
+            .flat_map(|(_, p)| p.idle.clone())
+            .collect();
+        for server in idle {
+            self.close_server(server);
+        }
+    }
+}
+
+/// Why clients of a role may not stay, if so.
+fn unwelcome(tenant: &Tenant, role: &str) -> Option<ClientError> {
+    if tenant.config.status == TenantStatus::Suspended {
+        let error = ClientError::fatal(SqlState::UNAVAILABLE, "the tenant is suspended");
+        return Some(error.with_hint("ask whoever runs this service"));
+    }
+    tenant.role(role).is_none().then(removed)
+}

@@ -1,0 +1,436 @@
+//! Clients of a worker: admission, waiting, deadlines, end.
+
+use std::rc::Rc;
+
+use mio::Interest;
+use mio::event::Source;
+use subtle::ConstantTimeEq;
+
+use super::deadlines::{Deadline, Millis, Owner, after};
+use super::pool::{Pool, Waiter};
+use super::relay::Connected;
+use super::run::{Phase, Turn, Worker, token};
+use super::servers::ServerState;
+use super::{NewClient, Protocol};
+use crate::config::PoolMode;
+use crate::error::{ClientError, SqlState};
+use crate::gauge::Place;
+use crate::session::Session;
+use crate::types::RoleName;
+use crate::wire::frame::{self, READY_IDLE};
+
+/// One client.
+pub(super) struct Client {
+    pub(super) serial: u64,
+    pub(super) socket: Connected,
+    pub(super) session: Session,
+    pub(super) state: ClientState,
+    pub(super) pool: usize,
+    /// Its last wait, by a number that no other client's wait on this worker has: its slot may have
+    /// had another occupant, whose entry is still in some line.
+    pub(super) turn: u64,
+    /// Since when it has been in its state.
+    pub(super) since: Millis,
+    /// When its transaction began.
+    pub(super) leased_at: Millis,
+    pub(super) deadline: Deadline,
+    pub(super) role: RoleName,
+    key: CancelKey,
+    /// What to tell it at the next transaction boundary.
+    pub(super) doom: Option<Box<ClientError>>,
+    _places: [Place; 2],
+}
+
+/// Named by what is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientState {
+    /// In line for the server connection that tells what its startup settings come to.
+    Login,
+    /// That server connection's answer.
+    Introducing(usize),
+    /// Its next request.
+    Idle,
+    /// In line with a request.
+    Waiting,
+    /// Requests and replies, over that server connection.
+    Leased(usize),
+}
+
+/// What a cancel request must show.
+struct CancelKey {
+    bytes: [u8; 32],
+    protocol: Protocol,
+}
+
+impl CancelKey {
+    fn new(protocol: Protocol) -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self { bytes, protocol })
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self.protocol {
+            Protocol::V3_0 => &self.bytes[..4],
+            Protocol::V3_2 => &self.bytes,
+        }
+    }
+}
+
+impl Client {
+    /// Whether a cancel request's key is this client's.
+    pub(super) fn has_key(&self, key: &[u8]) -> bool {
+        self.key.as_bytes().ct_eq(key).into()
+    }
+
+    /// Whether an entry of a line is its present wait.
+    pub(super) fn waits(&self, waiter: &Waiter) -> bool {
+        self.turn == waiter.turn && matches!(self.state, ClientState::Waiting | ClientState::Login)
+    }
+}
+
+impl Worker {
+    /// Takes a client over and greets it as soon as its pool knows what to report.
+    pub(super) fn admit(&mut self, mut new: NewClient) {
+        let mut socket = Connected::new(new.stream, new.read_ahead);
+        if self.phase != Phase::Serving {
+            return turn_away(&mut socket, &shutdown());
+        }
+        if let Err(error) = self.refresh(&mut new.identity) {
+            return turn_away(&mut socket, &error);
+        }
+        let Some(pool) = self.pool_for(&new.identity) else {
+            let text = "the tenant's cluster is not configured any more";
+            return turn_away(
+                &mut socket,
+                &ClientError::fatal(SqlState::UNAVAILABLE, text),
+            );
+        };
+        let Ok(key) = CancelKey::new(new.protocol) else {
+            let text = "no random numbers for a cancel key";
+            return turn_away(
+                &mut socket,
+                &ClientError::fatal(SqlState::UNAVAILABLE, text),
+            );
+        };
+        self.pools[pool].greet(&new.identity);
+        let serial = self.next_serial();
+        let settings = self.pools[pool].settings.intern(&new.settings);
+        let slot = self.clients.insert(Client {
+            serial,
+            socket,
+            session: Session::new(settings, serial),
+            state: ClientState::Idle,
+            pool,
+            turn: 0,
+            since: self.now,
+            leased_at: 0,
+            deadline: Deadline::default(),
+            role: new.identity.role,
+            key,
+            doom: None,
+            _places: new.places,
+        });
+        let token = token(Turn::Client(slot, serial));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let stream = &mut self.clients[slot].socket.stream;
+        if let Err(error) = stream.register(self.poll.registry(), token, interest) {
+            tracing::error!(%error, "a client's socket cannot be watched");
+            return self.client_gone(slot);
+        }
+        self.welcome(slot);
+    }
+
+    /// Greets a client at once if its pool knows what to say, else puts it in line.
+    fn welcome(&mut self, slot: usize) {
+        let client = &self.clients[slot];
+        let known = client.session.settings().reported.get().is_some();
+        if known && self.pools[client.pool].limits().mode != PoolMode::Session {
+            return self.greet(slot, None);
+        }
+        self.clients[slot].state = ClientState::Login;
+        if self.acquire(slot) {
+            self.introduce(slot);
+        }
+    }
+
+    /// A client at its login has got a server connection: gives that its startup settings.
+    pub(super) fn introduce(&mut self, slot: usize) {
+        let ClientState::Leased(server) = self.clients[slot].state else {
+            return;
+        };
+        self.clients[slot].state = ClientState::Introducing(server);
+        let link = &mut self.servers[server].link;
+        let mut sql = Vec::new();
+        if !link.put_settings(self.clients[slot].session.settings(), &mut sql) {
+            // In its turn: a whole line of such clients must not nest.
+            let serial = self.clients[slot].serial;
+            return self.ready.push_back(Turn::Client(slot, serial));
+        }
+        if self.servers[server].socket.send(&sql).is_err() {
+            self.server_lost(server, "it closed the connection");
+        }
+    }
+
+    /// The server has taken a client's startup settings, or refused them.
+    pub(super) fn introduced(&mut self, slot: usize, server: usize) {
+        if let Some(fault) = self.servers[server].link.take_fault() {
+            let mut refusal = Vec::new();
+            frame::put(&mut refusal, b'E', &[&as_fatal(&fault)]);
+            let _gone = self.clients[slot].socket.send(&refusal);
+            // The list of settings it has now is in doubt.
+            self.servers[server].doubtful = true;
+            return self.client_gone(slot);
+        }
+        let held = &self.servers[server];
+        let reported = held.link.reported.clone();
+        // Another client with the same settings may have been first.
+        let _known = self.clients[slot].session.settings().reported.set(reported);
+        let session_mode = self.pools[self.clients[slot].pool].is_session();
+        let settings = self.clients[slot].session.settings();
+        if session_mode && !self.servers[server].link.fresh().same(settings) {
+            // The server takes them: now one that was opened with them.
+            self.close_server(server);
+            return self.welcome(slot);
+        }
+        let held = &self.servers[server];
+        self.clients[slot].state = ClientState::Leased(server);
+        let process_id = session_mode.then_some(held.process_id);
+        self.greet(slot, process_id);
+        if self.clients.contains(slot) {
+            self.settle(slot);
+        }
+    }
+
+    /// Sends what follows AuthenticationOk (manual 55.2.1).
+    fn greet(&mut self, slot: usize, process_id: Option<i32>) {
+        let client = &mut self.clients[slot];
+        let own = self
+            .workers
+            .process_ids
+            .encode(self.number, self.workers.inboxes.len(), slot);
+        if let Some(real) = process_id {
+            self.workers.process_ids.add(real, (self.number, slot));
+        }
+        let mut out = Vec::new();
+        for (name, value) in client
+            .session
+            .settings()
+            .reported
+            .get()
+            .into_iter()
+            .flatten()
+        {
+            frame::put(
+                &mut out,
+                b'S',
+                &[name.as_bytes(), b"\0", value.as_bytes(), b"\0"],
+            );
+        }
+        let process_id = process_id.unwrap_or(own).to_be_bytes();
+        frame::put(&mut out, b'K', &[&process_id, client.key.as_bytes()]);
+        out.extend_from_slice(READY_IDLE);
+        if client.socket.send(&out).is_err() {
+            return self.client_gone(slot);
+        }
+        let serial = client.serial;
+        self.set_client_deadline(slot);
+        self.ready.push_back(Turn::Client(slot, serial));
+    }
+
+    /// Whether a waiting client has gone.
+    pub(super) fn watch_for_end(&mut self, slot: usize) {
+        if self.clients[slot].socket.closing {
+            self.client_gone(slot);
+        }
+    }
+
+    /// Leases an idle server connection (true), or puts the client in line.
+    pub(super) fn acquire(&mut self, slot: usize) -> bool {
+        let pool = self.clients[slot].pool;
+        if !self.pools[pool].is_paused()
+            && !self.pools[pool].has_waiters()
+            && let Some(server) = self.idle_for(slot)
+        {
+            self.lease(slot, server);
+            return true;
+        }
+        let turn = self.next_serial();
+        let client = &mut self.clients[slot];
+        if client.state != ClientState::Login {
+            client.state = ClientState::Waiting;
+        }
+        client.turn = turn;
+        client.since = self.now;
+        let waiter = Waiter {
+            client: slot,
+            turn: client.turn,
+            since: self.now,
+        };
+        let clients = &self.clients;
+        let pool_ = &mut self.pools[pool];
+        pool_.compact(|w| clients.get(w.client).is_some_and(|c| c.waits(w)));
+        pool_.wait(waiter);
+        let due = after(self.now, pool_.limits().acquire_timeout);
+        let client = &mut self.clients[slot];
+        let owner = Owner::Client(slot, client.serial);
+        self.deadlines.set(&mut client.deadline, owner, due);
+        self.fill(pool);
+        false
+    }
+
+    fn idle_for(&mut self, slot: usize) -> Option<usize> {
+        let client = &self.clients[slot];
+        if !self.pools[client.pool].is_session() {
+            return self.idle_server(client.pool);
+        }
+        let settings = Rc::clone(client.session.settings());
+        self.idle_fitting(client.pool, &settings)
+    }
+
+    pub(super) fn lease(&mut self, slot: usize, server: usize) {
+        self.servers[server].state = ServerState::Leased(slot);
+        let client = &mut self.clients[slot];
+        client.leased_at = self.now;
+        client.since = self.now;
+        client.state = ClientState::Leased(server);
+    }
+
+    /// Answers a waiting client's request by an error; the client stays.
+    pub(super) fn refuse(&mut self, slot: usize, error: &ClientError) {
+        let client = &mut self.clients[slot];
+        if client.state != ClientState::Waiting {
+            return;
+        }
+        client.state = ClientState::Idle;
+        let mut answer = Vec::new();
+        client
+            .session
+            .refuse(&client.socket.held, error, &mut answer);
+        let sent = client.socket.send(&answer);
+        let serial = client.serial;
+        self.pools[self.clients[slot].pool].left_line();
+        if sent.is_err() {
+            return self.client_gone(slot);
+        }
+        self.ready.push_back(Turn::Client(slot, serial));
+        self.set_client_deadline(slot);
+    }
+
+    /// At a transaction boundary: whether the client must go now.
+    #[inline]
+    pub(super) fn settle_unleased(&mut self, slot: usize) {
+        if self.phase == Phase::Serving && self.clients[slot].doom.is_none() {
+            return;
+        }
+        let client = &self.clients[slot];
+        let resting = match client.state {
+            ClientState::Leased(server) => self.servers[server].link.at_rest(),
+            ClientState::Idle | ClientState::Login | ClientState::Waiting => true,
+            ClientState::Introducing(_) => false,
+        };
+        if resting {
+            let error = client.doom.as_deref().cloned().unwrap_or_else(shutdown);
+            self.close_client(slot, &error);
+        }
+    }
+
+    /// Tells a client why, and lets it go.
+    pub(super) fn close_client(&mut self, slot: usize, error: &ClientError) {
+        let mut last = Vec::new();
+        error.encode(&mut last);
+        // It may be gone already.
+        let _gone = self.clients[slot].socket.send(&last);
+        self.client_gone(slot);
+    }
+
+    /// A client is no more: what it had goes back, is reset or closed.
+    pub(super) fn client_gone(&mut self, slot: usize) {
+        let Some(mut client) = self.clients.try_remove(slot) else {
+            return;
+        };
+        client.socket.stream.finish();
+        let _gone = client.socket.stream.deregister(self.poll.registry());
+        match client.state {
+            ClientState::Idle => {}
+            ClientState::Login | ClientState::Waiting => {
+                self.pools[client.pool].left_line();
+            }
+            ClientState::Leased(server) | ClientState::Introducing(server) => {
+                let process_id = self.servers[server].process_id;
+                self.workers
+                    .process_ids
+                    .remove(process_id, (self.number, slot));
+                self.give_back(server, &client.session);
+            }
+        }
+        let pool = &mut self.pools[client.pool];
+        pool.clients -= 1;
+        if pool.clients == 0 {
+            pool.deserted = Some(self.now);
+            self.plan(client.pool);
+        }
+    }
+}
+
+impl Pool {
+    /// Why a client that waited for `acquire_timeout` got nothing.
+    pub(super) fn why_waited(&self) -> ClientError {
+        let limits = self.limits();
+        let wait = limits.acquire_timeout;
+        if self.is_paused() {
+            let text = format!("the tenant is paused, still so after {wait:?}");
+            return ClientError::error(SqlState::UNAVAILABLE, text).with_hint("try again later");
+        }
+        if let (Some(error), 0) = (&self.last_error, self.open) {
+            return ClientError {
+                severity: crate::error::Severity::Error,
+                ..error.clone()
+            };
+        }
+        let (full, size) = (self.open >= limits.size, limits.size);
+        let reason = if full {
+            format!("all {size} server connections of the pool are in use (pool.size)")
+        } else {
+            format!(
+                "the node's {} server connections are in use (max_connections)",
+                self.node.limit()
+            )
+        };
+        let text =
+            format!("no server connection became free within {wait:?} (pool.acquire_timeout)");
+        ClientError::error(SqlState::TOO_MANY, text).with_hint(reason)
+    }
+}
+
+/// What clients are told when the proxy ends.
+pub(super) fn shutdown() -> ClientError {
+    ClientError::fatal(SqlState::SHUTDOWN, "the proxy is shutting down").with_hint("connect again")
+}
+
+fn turn_away(socket: &mut Connected, error: &ClientError) {
+    let mut last = Vec::new();
+    error.encode(&mut last);
+    let _gone = socket.send(&last);
+    socket.stream.finish();
+}
+
+/// An ErrorResponse's fields with severity FATAL: at a login there is nothing to go on with.
+fn as_fatal(fields: &[u8]) -> Vec<u8> {
+    let mut out = b"SFATAL\0VFATAL\0".to_vec();
+    let mut rest = fields;
+    while let Some((field, after)) = frame::cstr(rest) {
+        if !field.is_empty() && !matches!(field[0], b'S' | b'V') {
+            out.extend_from_slice(field);
+            out.push(0);
+        }
+        rest = after;
+    }
+    out.push(0);
+    out
+}
+
+/// What clients are told whose tenant or role was taken out of the configuration.
+pub(super) fn removed() -> ClientError {
+    ClientError::fatal(SqlState::SHUTDOWN, "this login is no longer configured")
+}

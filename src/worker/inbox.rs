@@ -1,0 +1,112 @@
+//! What reaches a worker from outside.
+//!
+//! The queue has no limit of its own: every message stands for something that has one. Clients hold
+//! a place in `max_clients`, dialled connections and grants a permit or a ticket, tenants a row of
+//! the configuration, and of cancel requests no more are kept than [`CANCELS`].
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mio::{Poll, Token, Waker};
+
+use super::NewClient;
+use crate::session::Setting;
+use crate::tenant::Tenant;
+use crate::types::{NodeAddr, TenantId};
+use crate::upstream::ConnectError;
+use crate::upstream::Upstream;
+use crate::upstream::budget::Permit;
+
+/// The waker's token; no socket has it.
+pub(super) const WAKER: Token = Token(usize::MAX);
+
+/// Cancel requests that may wait at a worker; more are forgotten, which a cancel request may be.
+const CANCELS: usize = 1024;
+
+/// One thing to do.
+#[derive(Debug)]
+pub(super) enum Message {
+    Client(Box<NewClient>),
+    Dialled {
+        pool: usize,
+        serial: u64,
+        dialled: Box<Dialled>,
+    },
+    Granted {
+        pool: usize,
+        serial: u64,
+        permit: Permit,
+    },
+    Evict(NodeAddr),
+    Cancel {
+        client: usize,
+        key: Box<[u8]>,
+        done: Done,
+    },
+    CancelDone {
+        server: usize,
+        serial: u64,
+        outcome: CancelOutcome,
+    },
+    TenantChanged(Arc<Tenant>),
+    TenantRemoved(TenantId),
+    Drain,
+    Stop,
+}
+
+/// A dial that has ended.
+#[derive(Debug)]
+pub(super) struct Dialled {
+    /// The pool's generation when it began.
+    pub(super) generation: u32,
+    pub(super) permit: Permit,
+    /// Those of the startup packet.
+    pub(super) settings: Vec<Setting>,
+    pub(super) result: Result<Upstream, ConnectError>,
+}
+
+/// Held by who carries out a cancel request, dropped at the end.
+pub(super) type Done = tokio::sync::mpsc::Sender<super::Nothing>;
+
+/// Whether a cancel request has certainly been carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CancelOutcome {
+    Certain,
+    Unknown,
+}
+
+/// The way into a worker.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    queue: Mutex<VecDeque<Message>>,
+    waker: Waker,
+}
+
+impl Inbox {
+    pub(super) fn new(poll: &Poll) -> io::Result<Arc<Self>> {
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        Ok(Arc::new(Self {
+            queue: Mutex::default(),
+            waker,
+        }))
+    }
+
+    pub(super) fn put(&self, message: Message) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(message, Message::Cancel { .. }) && queue.len() >= CANCELS {
+            return;
+        }
+        let was_empty = queue.is_empty();
+        queue.push_back(message);
+        drop(queue);
+        if was_empty && let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "a worker cannot be woken");
+        }
+    }
+
+    /// All that has come, in order.
+    pub(super) fn take(&self) -> VecDeque<Message> {
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,297 @@
+//! The server connections of one (tenant, node, server role): who is idle, who waits, what is owed.
+//!
+//! Data and the rules over it; the worker acts. Waiters are first come, first served.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::deadlines::{Deadline, Millis, millis};
+use crate::config::{PoolMode, PoolSettings, TenantStatus};
+use crate::error::ClientError;
+use crate::session::{Setting, SettingsTable, Statements};
+use crate::tenant::{Identity, Tenant};
+use crate::types::{RoleName, ScramClientKey, Secret};
+use crate::upstream::backoff::Backoff;
+use crate::upstream::budget::{NodeBudget, Ticket};
+use crate::upstream::{Credentials, Target};
+
+/// A server connection idle for longer, or for half of `idle_timeout` where that is less, is asked
+/// whether it still lives before it is lent.
+const CHECK_AFTER: Millis = 30_000;
+
+/// One pool.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) serial: u64,
+    pub(super) tenant: Arc<Tenant>,
+    /// The server role.
+    pub(super) role: RoleName,
+    credentials: Credentials,
+    pub(super) node: Arc<NodeBudget>,
+    /// Slots of idle server connections; the last one was used last.
+    pub(super) idle: Vec<usize>,
+    /// Server connections that count towards `size`: all but closing ones.
+    pub(super) open: usize,
+    pub(super) dialling: usize,
+    pub(super) ticket: Option<(Ticket, Millis)>,
+    waiters: VecDeque<Waiter>,
+    waiting: usize,
+    pub(super) clients: usize,
+    pub(super) settings: SettingsTable,
+    pub(super) statements: Statements,
+    pub(super) backoff: Backoff,
+    pub(super) last_error: Option<ClientError>,
+    /// Changes with the target: older server connections are closed, not reused.
+    pub(super) generation: u32,
+    pub(super) deadline: Deadline,
+    /// When the last client left, if none is there.
+    pub(super) deserted: Option<Millis>,
+    /// The tenant is no longer configured.
+    pub(super) removed: bool,
+    /// In the worker's list of pools with idle connections.
+    pub(super) listed: Listed,
+}
+
+/// Whether a pool is in the worker's list of pools with idle connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listed {
+    No,
+    Yes,
+}
+
+/// A client in line; `turn` tells this wait from all others of the worker.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiter {
+    pub(super) client: usize,
+    pub(super) turn: u64,
+    pub(super) since: Millis,
+}
+
+/// What a pool is found by: tenant and server role (the node follows from the tenant).
+pub(super) type Key = (crate::types::TenantId, RoleName);
+
+/// The pool that serves an identity.
+pub(super) fn key(identity: &Identity) -> Key {
+    let tenant = &identity.tenant;
+    let stored = tenant.config.login.as_ref().map(|login| login.role.clone());
+    (tenant.id, stored.unwrap_or_else(|| identity.role.clone()))
+}
+
+/// What proves the server role: stored, or the client's own.
+fn credentials(tenant: &Tenant, role: &RoleName, key: Option<&ScramClientKey>) -> Credentials {
+    let password = |secret: Option<&Secret>| match secret {
+        Some(secret) => Credentials::Password(secret.clone()),
+        None => Credentials::None,
+    };
+    match (&tenant.config.login, key) {
+        (Some(login), _) => password(login.password.as_ref()),
+        (None, Some(key)) => Credentials::ScramKey(key.clone()),
+        (None, None) => {
+            let own = tenant.role(role.as_str()).and_then(|r| r.password.as_ref());
+            password(own.filter(|p| !p.expose().starts_with("SCRAM-SHA-256$")))
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn new(identity: &Identity, node: Arc<NodeBudget>, serial: u64) -> Self {
+        let tenant = Arc::clone(&identity.tenant);
+        let (_, role) = key(identity);
+        Self {
+            serial,
+            credentials: credentials(&tenant, &role, identity.key.as_ref()),
+            tenant,
+            role,
+            node,
+            idle: Vec::new(),
+            open: 0,
+            dialling: 0,
+            ticket: None,
+            waiters: VecDeque::new(),
+            waiting: 0,
+            clients: 0,
+            settings: SettingsTable::default(),
+            statements: Statements::default(),
+            backoff: Backoff::new(serial),
+            last_error: None,
+            generation: 0,
+            deadline: Deadline::default(),
+            deserted: None,
+            removed: false,
+            listed: Listed::No,
+        }
+    }
+
+    pub(super) fn limits(&self) -> &PoolSettings {
+        &self.tenant.config.pool
+    }
+
+    /// How long a server connection may idle and be lent unasked.
+    pub(super) fn check_after(&self) -> Millis {
+        match millis(self.limits().idle_timeout) {
+            0 => CHECK_AFTER,
+            timeout => CHECK_AFTER.min(timeout / 2),
+        }
+    }
+
+    /// A client has logged in: its key is the newest proof there is.
+    pub(super) fn greet(&mut self, identity: &Identity) {
+        self.clients += 1;
+        self.deserted = None;
+        if self.tenant.config.login.is_none() && identity.key.is_some() {
+            let fresh = credentials(&self.tenant, &self.role, identity.key.as_ref());
+            if !same_credentials(&fresh, &self.credentials) {
+                self.backoff.succeeded();
+            }
+            self.credentials = fresh;
+        }
+    }
+
+    /// Takes over a changed tenant; true: it is reached in another way from now on.
+    pub(super) fn reconfigure(&mut self, tenant: Arc<Tenant>) -> bool {
+        let (old, new) = (&self.tenant.config, &tenant.config);
+        let moved = old.cluster != new.cluster
+            || old.database != new.database
+            || old.login != new.login
+            || old.pool.connect_query != new.pool.connect_query;
+        if moved {
+            self.listed = Listed::No;
+            let key = match &self.credentials {
+                Credentials::ScramKey(key) => Some(key.clone()),
+                Credentials::None | Credentials::Password(_) => None,
+            };
+            self.credentials = credentials(&tenant, &self.role, key.as_ref());
+            self.generation += 1;
+            self.backoff.succeeded();
+            self.settings.forget();
+            self.last_error = None;
+        }
+        self.tenant = tenant;
+        moved
+    }
+
+    /// What a new server connection connects to.
+    pub(super) fn target(&self, settings: Vec<Setting>) -> Target {
+        let config = &self.tenant.config;
+        Target {
+            node: config.cluster.primary.clone(),
+            cluster: Arc::clone(&config.cluster),
+            database: config.database.clone(),
+            role: self.role.clone(),
+            credentials: self.credentials.clone(),
+            settings,
+            connect_query: config.pool.connect_query.clone(),
+            connect_timeout: config.pool.connect_timeout,
+        }
+    }
+
+    /// How many further server connections are wanted now.
+    pub(super) fn wanted(&self) -> usize {
+        if self.removed || self.tenant.config.status == TenantStatus::Suspended {
+            return 0;
+        }
+        let have = self.open + self.dialling;
+        let warm = if self.deserted.is_some() {
+            0
+        } else {
+            self.limits().min_size
+        };
+        // In session mode whoever waits has found no idle one that fits.
+        let idle = if self.is_session() {
+            0
+        } else {
+            self.idle.len()
+        };
+        let spare = idle + self.dialling;
+        // While it is paused nobody in line is served.
+        let waiting = if self.is_paused() { 0 } else { self.waiting };
+        let asked = waiting.saturating_sub(spare).max(warm.saturating_sub(have));
+        asked.min(self.limits().size.saturating_sub(have))
+    }
+
+    /// Whether leases end with the session: then a server connection is one that was opened with
+    /// the session's startup settings, so that RESET means what it means directly.
+    #[inline]
+    pub(super) fn is_session(&self) -> bool {
+        self.limits().mode == PoolMode::Session
+    }
+
+    /// Whether clients must wait although a server connection is there.
+    pub(super) fn is_paused(&self) -> bool {
+        self.tenant.config.status == TenantStatus::Paused
+    }
+
+    pub(super) fn wait(&mut self, waiter: Waiter) {
+        self.waiting += 1;
+        self.waiters.push_back(waiter);
+    }
+
+    /// A client in line has gone, was refused or was served; its entry is skipped from now on.
+    pub(super) fn left_line(&mut self) {
+        self.waiting -= 1;
+        if self.waiting == 0 {
+            self.waiters.clear();
+            self.ticket = None;
+        }
+    }
+
+    /// The first in line that still waits, as `waits` says.
+    pub(super) fn first(&mut self, waits: impl Fn(&Waiter) -> bool) -> Option<Waiter> {
+        while let Some(waiter) = self.waiters.front() {
+            if waits(waiter) {
+                return Some(*waiter);
+            }
+            self.waiters.pop_front();
+        }
+        None
+    }
+
+    /// Takes the first entry out of the line.
+    pub(super) fn skip_first(&mut self) {
+        self.waiters.pop_front();
+    }
+
+    /// Whether a free server connection must go because somebody has waited for its node for
+    /// longer than `first`, the first in this pool's line. If that somebody is this pool itself, the
+    /// connection at hand will do, and its place in the node's line is given up if others wait
+    /// there, too: who still waits here gets in line again behind them.
+    #[inline]
+    pub(super) fn owes_node(&mut self, first: Option<Millis>) -> bool {
+        let owed = self.node.owed_since();
+        if owed == Millis::MAX {
+            return false;
+        }
+        if self
+            .ticket
+            .as_ref()
+            .is_some_and(|(_, since)| *since == owed)
+        {
+            if self.node.waiting() > 1 {
+                self.ticket = None;
+            }
+            return false;
+        }
+        first.is_none_or(|since| owed < since)
+    }
+
+    /// Entries of clients that left the line are dropped when they come up; too many: now.
+    pub(super) fn compact(&mut self, waits: impl Fn(&Waiter) -> bool) {
+        if self.waiters.len() > 2 * self.waiting + 64 {
+            self.waiters.retain(waits);
+        }
+    }
+
+    /// Whether anybody waits.
+    pub(super) fn has_waiters(&self) -> bool {
+        self.waiting > 0
+    }
+}
+
+fn same_credentials(a: &Credentials, b: &Credentials) -> bool {
+    match (a, b) {
+        (Credentials::None, Credentials::None) => true,
+        (Credentials::Password(a), Credentials::Password(b)) => a == b,
+        (Credentials::ScramKey(a), Credentials::ScramKey(b)) => a.0 == b.0,
+        (Credentials::None | Credentials::Password(_) | Credentials::ScramKey(_), _) => false,
+    }
+}

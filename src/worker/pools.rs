@@ -1,0 +1,144 @@
+//! Pools of a worker: found, listed by what is idle, forgotten.
+
+use super::deadlines::{Owner, millis};
+use super::pool::{self, Listed, Pool};
+use super::run::Worker;
+use crate::tenant::Identity;
+use crate::types::NodeAddr;
+
+impl Worker {
+    /// The pool that serves an identity, made if it is new; `None`: its node is not configured.
+    pub(super) fn pool_for(&mut self, identity: &Identity) -> Option<usize> {
+        let key = pool::key(identity);
+        if let Some(&slot) = self.by_key.get(&key) {
+            return Some(slot);
+        }
+        let node = self
+            .around
+            .budget
+            .node(&identity.tenant.config.cluster.primary)?;
+        let serial = self.next_serial();
+        let slot = self.pools.insert(Pool::new(identity, node, serial));
+        self.by_tenant.entry(key.0).or_default().push(slot);
+        self.by_key.insert(key, slot);
+        self.fill(slot);
+        Some(slot)
+    }
+
+    /// Notes that a pool has an idle connection, for [`Worker::evict`].
+    pub(super) fn list_idle(&mut self, slot: usize) {
+        let pool = &self.pools[slot];
+        let node = &pool.tenant.config.cluster.primary;
+        let entry = (slot, pool.serial);
+        if pool.listed == Listed::Yes {
+            return;
+        }
+        match self.idle_pools.get_mut(node) {
+            Some(listed) => listed.push_back(entry),
+            None => {
+                self.idle_pools.insert(node.clone(), [entry].into());
+            }
+        }
+        self.pools[slot].listed = Listed::Yes;
+    }
+
+    /// Closes one idle connection to a node, of the pool that has had one for the longest time.
+    pub(super) fn evict(&mut self, node: &NodeAddr) {
+        let owed = |budget: &crate::upstream::budget::Budget| {
+            budget
+                .node(node)
+                .is_some_and(|n| n.owed_since() != u64::MAX)
+        };
+        if !owed(&self.around.budget) {
+            return;
+        }
+        while let Some((slot, serial)) = self.idle_pools.get_mut(node).and_then(|l| l.pop_front()) {
+            let Some(pool) = self.pools.get_mut(slot).filter(|p| p.serial == serial) else {
+                continue;
+            };
+            if pool.tenant.config.cluster.primary != *node {
+                // It has moved to another node, in whose list it is.
+                continue;
+            }
+            pool.listed = Listed::No;
+            let Some(&oldest) = pool.idle.first() else {
+                continue;
+            };
+            self.close_server(oldest);
+            if self.pools.get(slot).is_some_and(|p| !p.idle.is_empty()) {
+                self.list_idle(slot);
+            }
+            return;
+        }
+    }
+
+    /// Sets a pool's deadline for what is next: forgetting it.
+    pub(super) fn plan(&mut self, slot: usize) {
+        let pool = &mut self.pools[slot];
+        if let Some(since) = pool.deserted {
+            let ttl = if pool.removed {
+                0
+            } else {
+                millis(pool.limits().pool_ttl)
+            };
+            let owner = Owner::Pool(slot, pool.serial);
+            self.deadlines
+                .set(&mut pool.deadline, owner, since.saturating_add(ttl));
+        }
+    }
+
+    /// A pool's deadline: a new attempt is due, or nobody has used it for long.
+    pub(super) fn pool_due(&mut self, slot: usize) {
+        let pool = &self.pools[slot];
+        let ttl = if pool.removed {
+            0
+        } else {
+            millis(pool.limits().pool_ttl)
+        };
+        let forgotten = pool
+            .deserted
+            .is_some_and(|since| since.saturating_add(ttl) <= self.now);
+        if !forgotten {
+            self.plan(slot);
+            return self.fill(slot);
+        }
+        for server in self.pools[slot].idle.clone() {
+            self.close_server(server);
+        }
+        if self.pools[slot].open == 0 && self.pools[slot].dialling == 0 {
+            self.forget(slot);
+        } else {
+            // Something is still under way; it is looked at again soon.
+            let pool = &mut self.pools[slot];
+            let owner = Owner::Pool(slot, pool.serial);
+            self.deadlines
+                .set(&mut pool.deadline, owner, self.now + 1_000);
+        }
+    }
+
+    fn forget(&mut self, slot: usize) {
+        self.disown(slot);
+        let pool: Pool = self.pools.remove(slot);
+        if pool.listed == Listed::Yes {
+            let node = &pool.tenant.config.cluster.primary;
+            if let Some(listed) = self.idle_pools.get_mut(node) {
+                listed.retain(|entry| *entry != (slot, pool.serial));
+            }
+        }
+        if let Some(slots) = self.by_tenant.get_mut(&pool.tenant.id) {
+            slots.retain(|s| *s != slot);
+            if slots.is_empty() {
+                self.by_tenant.remove(&pool.tenant.id);
+            }
+        }
+    }
+
+    /// From now on the pool is found by nobody.
+    pub(super) fn disown(&mut self, slot: usize) {
+        let pool = &self.pools[slot];
+        let key = (pool.tenant.id, pool.role.clone());
+        if self.by_key.get(&key) == Some(&slot) {
+            self.by_key.remove(&key);
+        }
+    }
+}

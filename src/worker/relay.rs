@@ -1,0 +1,448 @@
+//! HOT: read, ask the machine, write. No allocation per message, no lock, no log line.
+//!
+//! A side that cannot take more stops reading from the other: what is held is bounded by one read.
+
+use std::io;
+
+use mio::event::Event;
+
+use super::clients::ClientState;
+use super::run::{READ, Turn, Worker};
+use super::servers::ServerState;
+use crate::config::PoolMode;
+use crate::session::{Desync, Flow, Leased, Replies, Step, Verdict};
+use crate::stream::{ReadOutcome, Stream};
+
+/// Replies that a client may leave unread before its requests wait.
+const UNREAD: usize = 16 * 1024;
+
+/// A socket with what could not be written yet and what the kernel has said.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) stream: Stream,
+    /// Output that the kernel did not take.
+    pub(super) out: Vec<u8>,
+    /// Input that waits.
+    pub(super) held: Vec<u8>,
+    /// There may be something to read.
+    pub(super) readable: bool,
+    /// The peer has closed; a read will say so in the end.
+    pub(super) closing: bool,
+}
+
+impl Connected {
+    pub(super) fn new(stream: Stream, held: Vec<u8>) -> Self {
+        Self {
+            stream,
+            out: Vec::new(),
+            held,
+            readable: true,
+            closing: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn note(&mut self, event: &Event) {
+        self.readable |= event.is_readable();
+        self.closing |= event.is_read_closed() || event.is_error();
+    }
+
+    /// Reads into `buffer`; how much, and whether the peer is gone.
+    #[inline]
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<(usize, End)> {
+        match self.stream.read(buffer)? {
+            ReadOutcome::More(n) => Ok((n, End::Open)),
+            ReadOutcome::Drained(n) => {
+                // A short read has drained the socket, but says nothing of the end behind it.
+                self.readable = self.closing && n > 0;
+                Ok((n, End::Open))
+            }
+            ReadOutcome::Closed => Ok((0, End::Closed)),
+        }
+    }
+
+    /// Writes, and keeps what the kernel does not take.
+    #[inline]
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        if self.out.is_empty() {
+            let taken = self.stream.write(rest)?;
+            rest = &rest[taken..];
+        }
+        if !rest.is_empty() {
+            self.out.extend_from_slice(rest);
+        }
+        Ok(())
+    }
+
+    /// Whether everything was sent.
+    #[inline]
+    pub(super) fn is_clear(&self) -> bool {
+        self.out.is_empty() && !self.stream.has_unsent()
+    }
+
+    /// Writes what was kept; true: nothing is left.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        while !self.out.is_empty() {
+            let taken = self.stream.write(&self.out)?;
+            if taken == 0 {
+                return Ok(false);
+            }
+            self.out.drain(..taken);
+        }
+        self.out = Vec::new();
+        self.stream.flush()
+    }
+}
+
+/// Whether a peer has closed its side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Open,
+    Closed,
+}
+
+impl Worker {
+    /// A client can be read or written, or has been given what it waited for.
+    #[inline]
+    pub(super) fn client_event(&mut self, slot: usize) {
+        if !self.clients[slot].socket.is_clear() && !self.client_drained(slot) {
+            return;
+        }
+        match self.clients[slot].state {
+            ClientState::Idle => self.read_client(slot),
+            ClientState::Leased(server)
+                if self.servers[server].socket.is_clear() && !self.servers[server].is_frozen() =>
+            {
+                self.read_client(slot);
+            }
+            ClientState::Leased(_) => {}
+            ClientState::Introducing(server) if self.servers[server].link.at_rest() => {
+                self.introduced(slot, server);
+            }
+            ClientState::Login | ClientState::Waiting | ClientState::Introducing(_) => {
+                self.watch_for_end(slot);
+            }
+        }
+    }
+
+    /// Writes what a client had left unread, and lets its server go on; false: it still has some.
+    fn client_drained(&mut self, slot: usize) -> bool {
+        match self.clients[slot].socket.flush() {
+            Ok(true) => {
+                if let ClientState::Leased(server) = self.clients[slot].state {
+                    self.resume_server(server);
+                    self.settle(slot);
+                }
+                true
+            }
+            Ok(false) => self.clients[slot].socket.out.len() < UNREAD,
+            Err(_) => {
+                self.client_gone(slot);
+                false
+            }
+        }
+    }
+
+    /// Reads once, and gives the machine what there is.
+    fn read_client(&mut self, slot: usize) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let held = std::mem::take(&mut self.clients[slot].socket.held);
+        let kept = self.unkeep(held, &mut buffer);
+        let socket = &mut self.clients[slot].socket;
+        let outcome = if socket.readable {
+            socket.read(&mut buffer[kept..kept + READ])
+        } else {
+            Ok((0, End::Open))
+        };
+        let serial = self.clients[slot].serial;
+        match outcome {
+            Ok((read, end)) => {
+                let used = self.feed_client(slot, &buffer[..kept + read]);
+                if self.client_is(slot, serial) {
+                    let rest = self.keep(&buffer[used..kept + read]);
+                    self.clients[slot].socket.held = rest;
+                    self.after_reading(slot, end);
+                }
+            }
+            Err(_) => self.client_gone(slot),
+        }
+        self.buffer = buffer;
+    }
+
+    fn after_reading(&mut self, slot: usize, end: End) {
+        if end == End::Closed {
+            return self.client_gone(slot);
+        }
+        let client = &self.clients[slot];
+        let stuck = matches!(client.state, ClientState::Waiting | ClientState::Login);
+        if client.socket.readable && !stuck && client.socket.held.len() < crate::session::WHOLE {
+            self.ready.push_back(Turn::Client(slot, client.serial));
+        }
+    }
+
+    /// Gives a client's bytes to the machine, as far as it takes them.
+    fn feed_client(&mut self, slot: usize, input: &[u8]) -> usize {
+        let serial = self.clients[slot].serial;
+        let mut used = 0;
+        while self.client_is(slot, serial) {
+            let step = match self.clients[slot].state {
+                ClientState::Leased(server) => self.feed_leased(slot, server, &input[used..]),
+                _ => self.feed_unleased(slot, &input[used..]),
+            };
+            used += step.used;
+            match step.verdict {
+                Verdict::More | Verdict::Hold => {
+                    if self.clients.get(slot).is_some_and(|c| c.serial == serial) {
+                        self.settle(slot);
+                    }
+                    break;
+                }
+                Verdict::Lease => {
+                    if !self.acquire(slot) {
+                        break;
+                    }
+                }
+                Verdict::Terminate => self.client_gone(slot),
+                Verdict::Fail(error) => self.close_client(slot, &error),
+            }
+        }
+        used
+    }
+
+    fn feed_unleased(&mut self, slot: usize, input: &[u8]) -> Step {
+        let mut answer = std::mem::take(&mut self.answer);
+        let client = &mut self.clients[slot];
+        let step =
+            client
+                .session
+                .read_unleased(input, &self.pools[client.pool].statements, &mut answer);
+        if !answer.is_empty() {
+            // A failed write shows again as a failed read.
+            let _gone = client.socket.send(&answer);
+        }
+        answer.clear();
+        self.answer = answer;
+        step
+    }
+
+    fn feed_leased(&mut self, slot: usize, server: usize, input: &[u8]) -> Step {
+        let client = &mut self.clients[slot];
+        let pool = &mut self.pools[client.pool];
+        let limits = &pool.tenant.config.pool;
+        let mut leased = Leased {
+            link: &mut self.servers[server].link,
+            max_prepared: limits.max_prepared_statements,
+            mode: limits.mode,
+            statements: &mut pool.statements,
+        };
+        let timed = limits.is_timed();
+        if leased.link.at_rest() {
+            client.leased_at = self.now;
+            leased
+                .link
+                .put_settings(client.session.settings(), &mut self.scratch);
+        }
+        let unpinned = client.session.pin().is_none();
+        let mut flow = Flow::new(input, &mut self.scratch);
+        let step = client
+            .session
+            .read(input, &mut leased, &mut flow, &mut self.answer);
+        if !self.answer.is_empty() {
+            // A failed write shows again as a failed read.
+            let _gone = client.socket.send(&self.answer);
+            self.answer.clear();
+        }
+        let bytes = flow.finish();
+        let sent = if bytes.is_empty() {
+            Ok(())
+        } else {
+            self.servers[server].socket.send(bytes)
+        };
+        self.scratch.clear();
+        if unpinned && let Some(reason) = client.session.pin() {
+            let (tenant, role, reason) = (pool.tenant.slug(), &client.role, reason.as_str());
+            tracing::info!(%tenant, %role, reason, "session pinned to its server connection");
+        }
+        if timed {
+            self.set_client_deadline(slot);
+        }
+        if sent.is_err() {
+            // What the server said before it went is still to be read.
+            let gone = &mut self.servers[server].socket;
+            (gone.readable, gone.closing) = (true, true);
+            self.ready
+                .push_back(Turn::Server(server, self.servers[server].serial));
+        }
+        step
+    }
+
+    /// A server connection can be read or written.
+    #[inline]
+    pub(super) fn server_event(&mut self, slot: usize) {
+        if !self.servers[slot].socket.is_clear() {
+            match self.servers[slot].socket.flush() {
+                Ok(true) => self.resume_client(slot),
+                Ok(false) => {}
+                Err(_) => self.servers[slot].socket.closing = true,
+            }
+        }
+        if !self.servers[slot].socket.readable {
+            return;
+        }
+        match self.servers[slot].state {
+            ServerState::Leased(client) => {
+                if self.clients[client].socket.is_clear() {
+                    self.read_server(slot);
+                }
+            }
+            ServerState::Idle { .. } | ServerState::Owned(_) => self.read_server(slot),
+            ServerState::Closing => self.drain_server(slot),
+        }
+    }
+
+    fn read_server(&mut self, slot: usize) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let held = std::mem::take(&mut self.servers[slot].socket.held);
+        let kept = self.unkeep(held, &mut buffer);
+        let serial = self.servers[slot].serial;
+        match self.servers[slot]
+            .socket
+            .read(&mut buffer[kept..kept + READ])
+        {
+            Ok((read, end)) => {
+                let fed = self.feed_server(slot, &buffer[..kept + read]);
+                if self.server_is(slot, serial) {
+                    self.after_replies(slot, fed, &buffer[..kept + read], end);
+                }
+            }
+            Err(error) => self.server_lost(slot, &error.to_string()),
+        }
+        self.buffer = buffer;
+    }
+
+    /// Gives the machine what a server sent, and the client what is its.
+    fn feed_server(&mut self, slot: usize, input: &[u8]) -> Result<usize, Desync> {
+        let server = &mut self.servers[slot];
+        let client = match server.state {
+            ServerState::Leased(client) => Some(&mut self.clients[client]),
+            _ => None,
+        };
+        let mut flow = Flow::new(input, &mut self.scratch);
+        let fed = match client {
+            Some(client) => {
+                let session = Some(&mut client.session);
+                let fed = Replies {
+                    session,
+                    link: &mut server.link,
+                }
+                .read(input, &mut flow);
+                let bytes = flow.finish();
+                if !bytes.is_empty() && client.socket.send(bytes).is_err() {
+                    // A failed write shows again as a failed read.
+                    (client.socket.readable, client.socket.closing) = (true, true);
+                }
+                fed
+            }
+            None => Replies {
+                session: None,
+                link: &mut server.link,
+            }
+            .read(input, &mut flow),
+        };
+        self.scratch.clear();
+        fed
+    }
+
+    fn after_replies(&mut self, slot: usize, fed: Result<usize, Desync>, input: &[u8], end: End) {
+        let used = match fed {
+            Ok(used) => used,
+            Err(desync) => return self.server_lost(slot, &desync.to_string()),
+        };
+        let rest = self.keep(&input[used..]);
+        let server = &mut self.servers[slot];
+        server.socket.held = rest;
+        if end == End::Closed {
+            return self.server_lost(slot, "it closed the connection");
+        }
+        if server.socket.readable {
+            self.ready.push_back(Turn::Server(slot, server.serial));
+        }
+        if server.link.schema_changed() {
+            self.pools[server.pool].statements.renew();
+        }
+        match server.state {
+            ServerState::Leased(client) => self.replied(client, slot),
+            ServerState::Owned(_) if server.link.at_rest() => self.own_query_done(slot),
+            ServerState::Idle { .. } if !server.link.at_rest() => {
+                self.server_lost(slot, "it spoke unasked");
+            }
+            ServerState::Owned(_) | ServerState::Idle { .. } | ServerState::Closing => {}
+        }
+    }
+
+    /// The server has answered something of its client's.
+    #[inline]
+    fn replied(&mut self, client: usize, server: usize) {
+        if matches!(self.clients[client].state, ClientState::Introducing(_)) {
+            if self.servers[server].link.at_rest() {
+                self.introduced(client, server);
+            }
+            return;
+        }
+        if self.servers[server].link.has_fault() {
+            // It refused the session's settings (a cancel request may have hit them).
+            return self.server_lost(server, "it did not take the session's settings");
+        }
+        let held = !self.clients[client].socket.held.is_empty();
+        if held || self.clients[client].session.owes_sync() {
+            self.ready
+                .push_back(Turn::Client(client, self.clients[client].serial));
+        }
+        let timed = self.pools[self.clients[client].pool].limits().is_timed();
+        if timed && !self.servers[server].link.is_busy() {
+            self.set_client_deadline(client);
+        }
+        self.settle(client);
+    }
+
+    /// The one place where a lease ends: everything is answered, complete and sent, nothing pins.
+    #[inline]
+    pub(super) fn settle(&mut self, slot: usize) {
+        let client = &self.clients[slot];
+        let ClientState::Leased(server) = client.state else {
+            return self.settle_unleased(slot);
+        };
+        let held = &self.servers[server];
+        if held.link.at_rest()
+            && client.session.at_boundary()
+            && !client.session.owes_sync()
+            && client.session.pin().is_none()
+            && held.socket.is_clear()
+            && held.cancels == 0
+            && self.pools[client.pool].limits().mode != PoolMode::Session
+        {
+            self.clients[slot].session.end_of_lease();
+            self.clients[slot].state = ClientState::Idle;
+            self.release(server);
+        }
+        self.settle_unleased(slot);
+    }
+
+    /// The client has read what it was sent: its server may send more.
+    fn resume_server(&mut self, server: usize) {
+        if self.servers[server].socket.readable {
+            self.ready
+                .push_back(Turn::Server(server, self.servers[server].serial));
+        }
+    }
+
+    /// The server has taken what it was sent: its client may send more.
+    fn resume_client(&mut self, server: usize) {
+        if let ServerState::Leased(client) = self.servers[server].state {
+            let waiting = &self.clients[client];
+            self.ready.push_back(Turn::Client(client, waiting.serial));
+            self.settle(client);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The loop of a worker, and what it owns.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::{Events, Poll, Token};
+use slab::Slab;
+
+use super::clients::Client;
+use super::deadlines::{Deadlines, Fired, Millis, Owner};
+use super::inbox::{Message, WAKER};
+use super::pool::{Key, Pool};
+use super::servers::Server;
+use super::{Surroundings, Workers};
+use crate::session::WHOLE;
+use crate::tenant::Tenant;
+use crate::types::{NodeAddr, TenantId};
+
+/// Bytes taken from a socket in one turn.
+pub(super) const READ: usize = 64 * 1024;
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+
+/// Buffers kept for input that must wait.
+const SPARE: usize = 64;
+
+/// What a worker is started with.
+pub(super) struct Seat {
+    pub(super) number: usize,
+    pub(super) poll: Poll,
+    pub(super) workers: Workers,
+    pub(super) around: Surroundings,
+}
+
+/// How far a worker is from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Serving,
+    /// Transactions may finish.
+    Draining,
+    /// Nothing may.
+    Stopping,
+}
+
+/// Something that has work although the kernel will not say so again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Client(usize, u64),
+    Server(usize, u64),
+}
+
+/// One worker.
+pub(super) struct Worker {
+    pub(super) number: usize,
+    pub(super) poll: Poll,
+    pub(super) workers: Workers,
+    pub(super) around: Surroundings,
+    pub(super) clients: Slab<Client>,
+    pub(super) servers: Slab<Server>,
+    pub(super) pools: Slab<Pool>,
+    pub(super) by_key: HashMap<Key, usize>,
+    pub(super) by_tenant: HashMap<TenantId, Vec<usize>>,
+    /// Tenants that have changed since the start, as they are now; `None`: removed.
+    pub(super) newest: HashMap<TenantId, Option<Arc<Tenant>>>,
+    /// Pools with idle connections by node, those that had them first in front.
+    pub(super) idle_pools: HashMap<NodeAddr, VecDeque<(usize, u64)>>,
+    pub(super) deadlines: Deadlines,
+    pub(super) now: Millis,
+    pub(super) serial: u64,
+    pub(super) buffer: Box<[u8]>,
+    pub(super) scratch: Vec<u8>,
+    pub(super) answer: Vec<u8>,
+    pub(super) spare: Vec<Vec<u8>>,
+    pub(super) ready: VecDeque<Turn>,
+    pub(super) phase: Phase,
+}
+
+/// A socket's token: what it is, its slot, and the low bits of its serial number, by which an
+/// event for a former occupant of the slot is known.
+pub(super) fn token(kind: Turn) -> Token {
+    let (bit, slot, serial) = match kind {
+        Turn::Client(slot, serial) => (0, slot, serial),
+        Turn::Server(slot, serial) => (1, slot, serial),
+    };
+    Token((low(serial) << 32) | (slot << 1) | bit)
+}
+
+/// The part of a serial number that a token has room for.
+#[inline]
+fn low(serial: u64) -> usize {
+    usize::try_from(serial & 0xffff_ffff).unwrap_or_default()
+}
+
+impl Worker {
+    pub(super) fn new(seat: Seat) -> Self {
+        Self {
+            number: seat.number,
+            poll: seat.poll,
+            workers: seat.workers,
+            around: seat.around,
+            clients: Slab::new(),
+            servers: Slab::new(),
+            pools: Slab::new(),
+            by_key: HashMap::new(),
+            by_tenant: HashMap::new(),
+            newest: HashMap::new(),
+            idle_pools: HashMap::new(),
+            deadlines: Deadlines::default(),
+            now: 0,
+            serial: 0,
+            buffer: vec![0; WHOLE + READ].into(),
+            scratch: Vec::new(),
+            answer: Vec::new(),
+            spare: Vec::new(),
+            ready: VecDeque::new(),
+            phase: Phase::Serving,
+        }
+    }
+
+    /// Serves until told to stop.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.is_done() {
+            let wait = self.next_wait();
+            if let Err(error) = self.poll.poll(&mut events, wait)
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "waiting for events failed");
+            }
+            self.now = elapsed(self.around.epoch);
+            for event in &events {
+                self.event(event);
+            }
+            self.work_off();
+            self.expire();
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self.phase {
+            Phase::Serving => false,
+            Phase::Draining => self.clients.is_empty() && self.servers.is_empty(),
+            Phase::Stopping => self.clients.is_empty(),
+        }
+    }
+
+    fn next_wait(&self) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let next = self.deadlines.next()?;
+        Some(Duration::from_millis(next.saturating_sub(self.now).max(1)))
+    }
+
+    #[inline]
+    fn event(&mut self, event: &Event) {
+        let token = event.token();
+        if token == WAKER {
+            return self.messages();
+        }
+        let (slot, serial) = ((token.0 & 0xffff_ffff) >> 1, token.0 >> 32);
+        if token.0 & 1 == 0 {
+            let Some(client) = self.clients.get_mut(slot) else {
+                return;
+            };
+            if low(client.serial) == serial {
+                client.socket.note(event);
+                self.client_event(slot);
+            }
+        } else {
+            let Some(server) = self.servers.get_mut(slot) else {
+                return;
+            };
+            if low(server.serial) == serial {
+                server.socket.note(event);
+                self.server_event(slot);
+            }
+        }
+    }
+
+    /// Gives everybody on the ready list one turn; who has more to do is on the list again.
+    fn work_off(&mut self) {
+        for _ in 0..self.ready.len() {
+            match self.ready.pop_front() {
+                Some(Turn::Client(slot, serial)) if self.client_is(slot, serial) => {
+                    self.client_event(slot);
+                }
+                Some(Turn::Server(slot, serial)) if self.server_is(slot, serial) => {
+                    self.server_event(slot);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn client_is(&self, slot: usize, serial: u64) -> bool {
+        self.clients.get(slot).is_some_and(|c| c.serial == serial)
+    }
+
+    pub(super) fn server_is(&self, slot: usize, serial: u64) -> bool {
+        self.servers.get(slot).is_some_and(|s| s.serial == serial)
+    }
+
+    fn pool_is(&self, slot: usize, serial: u64) -> bool {
+        self.pools.get(slot).is_some_and(|p| p.serial == serial)
+    }
+
+    /// A number that nothing else on this worker has had.
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn messages(&mut self) {
+        let inbox = Arc::clone(&self.workers.inboxes[self.number]);
+        for message in inbox.take() {
+            match message {
+                Message::Client(client) => self.admit(*client),
+                Message::Dialled {
+                    pool,
+                    serial,
+                    dialled,
+                } => {
+                    if self.pool_is(pool, serial) {
+                        self.dialled(pool, *dialled);
+                    }
+                }
+                Message::Granted {
+                    pool,
+                    serial,
+                    permit,
+                } => {
+                    if self.pool_is(pool, serial) {
+                        self.granted(pool, permit);
+                    }
+                }
+                Message::Evict(node) => self.evict(&node),
+                Message::Cancel { client, key, done } => self.cancel(client, &key, done),
+                Message::CancelDone {
+                    server,
+                    serial,
+                    outcome,
+                } => {
+                    if self.server_is(server, serial) {
+                        self.cancel_done(server, outcome);
+                    }
+                }
+                Message::TenantChanged(tenant) => self.tenant_changed(&tenant),
+                Message::TenantRemoved(id) => self.tenant_removed(id),
+                Message::Drain => self.drain(),
+                Message::Stop => self.stop(),
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        while let Some((at, owner)) = self.deadlines.pop(self.now) {
+            let now = self.now;
+            match owner {
+                Owner::Client(slot, serial) if self.client_is(slot, serial) => {
+                    let deadline = &mut self.clients[slot].deadline;
+                    if self.deadlines.fired(deadline, (at, owner), now) == Fired::Due {
+                        self.client_due(slot);
+                    }
+                }
+                Owner::Server(slot, serial) if self.server_is(slot, serial) => {
+                    let deadline = &mut self.servers[slot].deadline;
+                    if self.deadlines.fired(deadline, (at, owner), now) == Fired::Due {
+                        self.server_due(slot);
+                    }
+                }
+                Owner::Pool(slot, serial) if self.pool_is(slot, serial) => {
+                    let deadline = &mut self.pools[slot].deadline;
+                    if self.deadlines.fired(deadline, (at, owner), now) == Fired::Due {
+                        self.pool_due(slot);
+                    }
+                }
+                Owner::Client(..) | Owner::Server(..) | Owner::Pool(..) => {}
+            }
+        }
+    }
+
+    /// Copies input that must wait aside.
+    #[inline]
+    pub(super) fn keep(&mut self, bytes: &[u8]) -> Vec<u8> {
+        if bytes.is_empty() {
+            return Vec::new();
+        }
+        let mut kept = self.spare.pop().unwrap_or_default();
+        kept.extend_from_slice(bytes);
+        kept
+    }
+
+    /// Puts what was kept at the start of `buffer`; returns how much it is.
+    #[inline]
+    pub(super) fn unkeep(&mut self, mut kept: Vec<u8>, buffer: &mut [u8]) -> usize {
+        let len = kept.len();
+        if len > 0 {
+            buffer[..len].copy_from_slice(&kept);
+            if self.spare.len() < SPARE && kept.capacity() <= READ {
+                kept.clear();
+                self.spare.push(kept);
+            }
+        }
+        len
+    }
+}
+
+/// Milliseconds of the workers' common clock.
+fn elapsed(epoch: Instant) -> Millis {
+    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(Millis::MAX)
+}

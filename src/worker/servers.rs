@@ -1,0 +1,562 @@
+//! Server connections of a worker: dialling, lending, taking back, closing.
+
+use std::rc::Rc;
+
+use mio::Interest;
+use mio::event::Source;
+
+use super::clients::ClientState;
+use super::deadlines::{Deadline, Millis, NEVER, Owner, after, millis};
+use super::inbox::{Dialled, Done, Message};
+use super::relay::{Connected, End};
+use super::run::{Phase, READ, Turn, Worker, token};
+use crate::config::PoolMode;
+use crate::error::{ClientError, SqlState};
+use crate::session::{Link, Session, Setting, Settings, TxStatus};
+use crate::upstream::backoff::Attempt;
+use crate::upstream::budget::{Permit, Waiter};
+use crate::upstream::{ServerCancel, Upstream, connect};
+
+/// When `min_size` could not be reached for want of permits: the wait until the next attempt.
+const WARM_AGAIN: Millis = 1_000;
+
+/// One server connection.
+pub(super) struct Server {
+    pub(super) serial: u64,
+    pub(super) socket: Connected,
+    pub(super) link: Link,
+    pub(super) state: ServerState,
+    pub(super) pool: usize,
+    generation: u32,
+    pub(super) process_id: i32,
+    /// How a query of it is cancelled.
+    pub(super) cancel: std::sync::Arc<ServerCancel>,
+    /// Cancel requests under way for it.
+    pub(super) cancels: u32,
+    /// Who asked for them and waits for their end.
+    pub(super) cancelling: Vec<Done>,
+    /// Never to be lent again.
+    pub(super) doubtful: bool,
+    dies: Millis,
+    pub(super) deadline: Deadline,
+    /// Held until the server has gone.
+    _permit: Permit,
+}
+
+/// Who has a server connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ServerState {
+    /// Its pool.
+    Idle { since: Millis },
+    /// That client.
+    Leased(usize),
+    /// We, with a query of our own.
+    Owned(Purpose),
+    /// Nobody; its end is awaited.
+    Closing,
+}
+
+/// Why we query a server connection ourselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Is it still there?
+    Check,
+    /// Undo what a session has left.
+    Reset,
+}
+
+impl Worker {
+    /// Opens as many server connections as are wanted and allowed.
+    pub(super) fn fill(&mut self, slot: usize) {
+        // At the end nobody is in line and nothing is kept warm; and who is in the node's line is
+        // told when a permit is there.
+        if self.phase > Phase::Serving || self.pools[slot].ticket.is_some() {
+            return;
+        }
+        for _ in 0..self.pools[slot].wanted() {
+            let now = self.now;
+            let pool = &mut self.pools[slot];
+            let attempt = pool.backoff.may_try(now);
+            match attempt {
+                Attempt::Now | Attempt::Probe => {}
+                Attempt::After(wait) => {
+                    let at = now.saturating_add(wait);
+                    let owner = Owner::Pool(slot, pool.serial);
+                    return self.deadlines.set(&mut pool.deadline, owner, at);
+                }
+                Attempt::Probing => return,
+            }
+            if let Some(permit) = pool.node.try_acquire() {
+                self.dial(slot, permit);
+                continue;
+            }
+            if attempt == Attempt::Probe {
+                pool.backoff.abandoned(now);
+            }
+            return self.queue_for_permit(slot);
+        }
+    }
+
+    /// Gets in line at the node, and asks whoever has idle connections there to close one.
+    fn queue_for_permit(&mut self, slot: usize) {
+        let pool = &mut self.pools[slot];
+        if !pool.has_waiters() {
+            // What is kept warm does not compete with clients that wait.
+            let owner = Owner::Pool(slot, pool.serial);
+            let at = self.now + WARM_AGAIN;
+            return self.deadlines.set(&mut pool.deadline, owner, at);
+        }
+        let inbox = std::sync::Arc::clone(&self.workers.inboxes[self.number]);
+        let serial = pool.serial;
+        let grant = Box::new(move |permit| {
+            inbox.put(Message::Granted {
+                pool: slot,
+                serial,
+                permit,
+            });
+        });
+        let waiter = Waiter {
+            id: (self.number, serial),
+            since: self.now,
+        };
+        pool.ticket = Some((pool.node.enqueue(waiter, grant), self.now));
+        let node = pool.tenant.config.cluster.primary.clone();
+        self.workers.evict(&node);
+    }
+
+    /// The node has given a permit.
+    pub(super) fn granted(&mut self, slot: usize, permit: Permit) {
+        let pool = &mut self.pools[slot];
+        pool.ticket = None;
+        if pool.wanted() == 0 {
+            return;
+        }
+        match pool.backoff.may_try(self.now) {
+            Attempt::Now | Attempt::Probe => self.dial(slot, permit),
+            Attempt::After(_) | Attempt::Probing => drop(permit),
+        }
+        self.fill(slot);
+    }
+
+    fn dial(&mut self, slot: usize, permit: Permit) {
+        let settings = self.settings_to_dial(slot);
+        let pool = &mut self.pools[slot];
+        pool.dialling += 1;
+        let (serial, target) = (pool.serial, pool.target(settings));
+        let generation = pool.generation;
+        let connectors = std::sync::Arc::clone(&self.around.connectors);
+        let inbox = std::sync::Arc::clone(&self.workers.inboxes[self.number]);
+        self.around.dialler.spawn(async move {
+            let result = connect(&target, &connectors).await;
+            let dialled = Box::new(Dialled {
+                generation,
+                permit,
+                settings: target.settings,
+                result,
+            });
+            inbox.put(Message::Dialled {
+                pool: slot,
+                serial,
+                dialled,
+            });
+        });
+    }
+
+    /// A dial has ended.
+    pub(super) fn dialled(&mut self, slot: usize, dialled: Dialled) {
+        let Dialled {
+            generation,
+            permit,
+            settings,
+            result,
+        } = dialled;
+        let now = self.now;
+        let pool = &mut self.pools[slot];
+        pool.dialling -= 1;
+        match result {
+            Ok(upstream) => {
+                if pool.generation == generation {
+                    pool.backoff.succeeded();
+                    pool.last_error = None;
+                }
+                let fresh = pool.settings.intern(&settings);
+                self.connected(slot, upstream, (permit, generation, fresh));
+            }
+            Err(_) if pool.generation != generation => {}
+            Err(error) => {
+                let tenant = pool.tenant.slug();
+                tracing::warn!(%tenant, role = %pool.role, %error, "no server connection");
+                pool.backoff.failed(now);
+                let told = error.client_error();
+                pool.last_error = Some(told.clone());
+                drop(permit);
+                if error.is_final() && pool.open == 0 {
+                    self.refuse_all(slot, &told);
+                }
+            }
+        }
+        self.fill(slot);
+    }
+
+    /// Nobody in this line will be served: all are told why.
+    fn refuse_all(&mut self, slot: usize, error: &ClientError) {
+        let clients = &self.clients;
+        let mut told = Vec::new();
+        let pool = &mut self.pools[slot];
+        while let Some(w) = pool.first(|w| clients.get(w.client).is_some_and(|c| c.waits(w))) {
+            pool.skip_first();
+            told.push(w.client);
+        }
+        for client in told {
+            if self.clients[client].state == ClientState::Login {
+                let severity = crate::error::Severity::Fatal;
+                self.close_client(
+                    client,
+                    &ClientError {
+                        severity,
+                        ..error.clone()
+                    },
+                );
+            } else {
+                let severity = crate::error::Severity::Error;
+                self.refuse(
+                    client,
+                    &ClientError {
+                        severity,
+                        ..error.clone()
+                    },
+                );
+            }
+        }
+    }
+
+    /// One that was dialled for a former target is closed at once, its permit held to the end.
+    fn connected(
+        &mut self,
+        pool_slot: usize,
+        upstream: Upstream,
+        (permit, generation, fresh): (Permit, u32, Rc<Settings>),
+    ) {
+        let serial = self.next_serial();
+        let pool = &mut self.pools[pool_slot];
+        pool.open += 1;
+        let life = millis(pool.limits().max_lifetime);
+        // Up to a tenth less, so that connections opened together do not end together.
+        let jitter = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (life / 10 + 1);
+        let _known = fresh.reported.set(upstream.parameters.clone());
+        let config = &pool.tenant.config;
+        let cancel = ServerCancel {
+            node: config.cluster.primary.clone(),
+            tls: config.cluster.tls.clone(),
+            peer: upstream.peer,
+            process_id: upstream.process_id,
+            key: upstream.cancel_key,
+            connect_timeout: config.pool.connect_timeout,
+        };
+        let server = Server {
+            serial,
+            socket: Connected::new(upstream.stream, Vec::new()),
+            link: Link::new(fresh, upstream.parameters),
+            state: ServerState::Idle { since: self.now },
+            pool: pool_slot,
+            generation,
+            process_id: upstream.process_id,
+            cancel: std::sync::Arc::new(cancel),
+            cancels: 0,
+            cancelling: Vec::new(),
+            doubtful: false,
+            dies: if life == 0 {
+                NEVER
+            } else {
+                self.now + life - jitter
+            },
+            deadline: Deadline::default(),
+            _permit: permit,
+        };
+        let slot = self.servers.insert(server);
+        let token = token(Turn::Server(slot, serial));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let stream = &mut self.servers[slot].socket.stream;
+        if let Err(error) = stream.register(self.poll.registry(), token, interest) {
+            tracing::error!(%error, "a server's socket cannot be watched");
+            return self.close_server(slot);
+        }
+        self.release(slot);
+    }
+
+    /// A server connection at rest goes to the first in line, to its pool, or away.
+    #[inline]
+    pub(super) fn release(&mut self, slot: usize) {
+        let now = self.now;
+        let server = &mut self.servers[slot];
+        let clients = &self.clients;
+        let pool = &mut self.pools[server.pool];
+        let surplus = pool.open > pool.limits().size;
+        let outdated = server.generation != pool.generation || server.dies <= now;
+        if server.doubtful || outdated || surplus {
+            return self.close_server(slot);
+        }
+        let first = if pool.has_waiters() && !pool.is_paused() {
+            pool.first(|w| clients.get(w.client).is_some_and(|c| c.waits(w)))
+        } else {
+            None
+        };
+        if pool.owes_node(first.map(|w| w.since)) {
+            return self.close_server(slot);
+        }
+        if let Some(waiter) = first {
+            if pool.is_session() && !fits(&server.link, clients[waiter.client].session.settings()) {
+                return self.close_server(slot);
+            }
+            pool.skip_first();
+            pool.left_line();
+            let pool_slot = server.pool;
+            self.hand_over(slot, waiter.client);
+            // Those behind may have lost the pool's place in the node's line.
+            return self.fill(pool_slot);
+        }
+        if self.phase > Phase::Serving || pool.removed {
+            return self.close_server(slot);
+        }
+        let pool_slot = server.pool;
+        server.state = ServerState::Idle { since: now };
+        let idle = after(now, pool.limits().idle_timeout);
+        let owner = Owner::Server(slot, server.serial);
+        self.deadlines
+            .set(&mut server.deadline, owner, idle.min(server.dies));
+        pool.idle.push(slot);
+        if pool.idle.len() == 1 {
+            self.list_idle(pool_slot);
+        }
+    }
+
+    /// Lends a server connection to a client that was in line; the client goes on in its turn.
+    fn hand_over(&mut self, server: usize, client: usize) {
+        let at_login = self.clients[client].state == ClientState::Login;
+        self.lease(client, server);
+        if at_login {
+            return self.introduce(client);
+        }
+        if self.pools[self.clients[client].pool].limits().is_timed() {
+            self.set_client_deadline(client);
+        } else {
+            let waiting = &mut self.clients[client];
+            let owner = Owner::Client(client, waiting.serial);
+            self.deadlines.set(&mut waiting.deadline, owner, NEVER);
+        }
+        self.ready
+            .push_back(Turn::Client(client, self.clients[client].serial));
+    }
+
+    /// What the next server connection of a pool is to be opened with: in session mode, the
+    /// settings of the first in line, once a server has taken them.
+    fn settings_to_dial(&mut self, slot: usize) -> Vec<Setting> {
+        let clients = &self.clients;
+        let pool = &mut self.pools[slot];
+        if !pool.is_session() {
+            return Vec::new();
+        }
+        let first = pool.first(|w| clients.get(w.client).is_some_and(|c| c.waits(w)));
+        let settings = first.map(|w| clients[w.client].session.settings());
+        let proven = settings.filter(|s| s.reported.get().is_some());
+        proven.map(|s| s.list().to_vec()).unwrap_or_default()
+    }
+
+    /// In session mode, an idle server connection that fits; if none does, the one that was idle
+    /// for the longest time makes room.
+    pub(super) fn idle_fitting(&mut self, pool: usize, settings: &Settings) -> Option<usize> {
+        let servers = &self.servers;
+        let idle = &mut self.pools[pool].idle;
+        let fitting = idle.iter().rposition(|s| fits(&servers[*s].link, settings));
+        if let Some(at) = fitting {
+            let slot = idle.remove(at);
+            return self.checked(slot);
+        }
+        if let Some(&oldest) = idle.first() {
+            self.close_server(oldest);
+        }
+        None
+    }
+
+    /// An idle server connection that may be lent now. One that was idle for long is asked first.
+    pub(super) fn idle_server(&mut self, pool: usize) -> Option<usize> {
+        loop {
+            let slot = self.pools[pool].idle.pop()?;
+            if let Some(slot) = self.checked(slot) {
+                return Some(slot);
+            }
+        }
+    }
+
+    /// A server connection just taken from its pool's idle ones, unless it must be asked first.
+    fn checked(&mut self, slot: usize) -> Option<usize> {
+        let server = &self.servers[slot];
+        let ServerState::Idle { since } = server.state else {
+            return None;
+        };
+        if since + self.pools[server.pool].check_after() > self.now {
+            return Some(slot);
+        }
+        self.own_query(slot, Purpose::Check);
+        None
+    }
+
+    fn own_query(&mut self, slot: usize, purpose: Purpose) {
+        let server = &mut self.servers[slot];
+        server.state = ServerState::Owned(purpose);
+        let mut sql = Vec::new();
+        match purpose {
+            Purpose::Check => server.link.put_own_query(b"", &mut sql),
+            Purpose::Reset => server.link.put_discard(&mut sql),
+        }
+        let due = after(self.now, self.pools[server.pool].limits().connect_timeout);
+        let owner = Owner::Server(slot, server.serial);
+        self.deadlines.set(&mut server.deadline, owner, due);
+        if server.socket.send(&sql).is_err() {
+            self.close_server(slot);
+        }
+    }
+
+    /// Our own query was answered.
+    pub(super) fn own_query_done(&mut self, slot: usize) {
+        if self.servers[slot].link.take_fault().is_some() {
+            return self.close_server(slot);
+        }
+        self.release(slot);
+    }
+
+    /// A session has ended while it had this server connection.
+    pub(super) fn give_back(&mut self, slot: usize, session: &Session) {
+        let server = &self.servers[slot];
+        let session_mode = self.pools[server.pool].limits().mode == PoolMode::Session;
+        let resting = server.link.at_rest()
+            && session.at_boundary()
+            && server.socket.is_clear()
+            && server.cancels == 0
+            && !server.doubtful;
+        let marked = session_mode || session.pin().is_some();
+        if resting && !marked {
+            self.release(slot);
+        } else if resting && session.is_discardable() && self.phase == Phase::Serving {
+            self.own_query(slot, Purpose::Reset);
+        } else {
+            self.close_server(slot);
+        }
+    }
+
+    /// A server connection's deadline: idle or alive for too long, or our query unanswered.
+    pub(super) fn server_due(&mut self, slot: usize) {
+        match self.servers[slot].state {
+            ServerState::Idle { since } => {
+                let server = &self.servers[slot];
+                let pool = &self.pools[server.pool];
+                let kept = pool.open <= pool.limits().min_size && pool.deserted.is_none();
+                let idle = after(since, pool.limits().idle_timeout);
+                if server.dies <= self.now || (idle <= self.now && !kept) {
+                    self.close_server(slot);
+                } else {
+                    let owner = Owner::Server(slot, server.serial);
+                    let due = server.dies.min(after(self.now, pool.limits().idle_timeout));
+                    let deadline = &mut self.servers[slot].deadline;
+                    self.deadlines.set(deadline, owner, due);
+                }
+            }
+            ServerState::Owned(_) => self.close_server(slot),
+            ServerState::Leased(_) | ServerState::Closing => {}
+        }
+    }
+
+    /// A server connection failed or made no sense: its client is told and closed too.
+    pub(super) fn server_lost(&mut self, slot: usize, why: &str) {
+        if let ServerState::Leased(client) = self.servers[slot].state {
+            let link = &self.servers[slot].link;
+            let (told, error) = (link.said_fatal(), lost(link, why));
+            self.servers[slot].doubtful = true;
+            if told {
+                self.client_gone(client);
+            } else {
+                self.close_client(client, &error);
+            }
+        } else {
+            tracing::debug!(
+                server = self.servers[slot].process_id,
+                why,
+                "server connection lost"
+            );
+        }
+        if self
+            .servers
+            .get(slot)
+            .is_some_and(|s| s.state != ServerState::Closing)
+        {
+            self.close_server(slot);
+        }
+    }
+
+    /// Ends a server connection. Its permit is held until the server has gone (end of file).
+    pub(super) fn close_server(&mut self, slot: usize) {
+        let server = &mut self.servers[slot];
+        let was = std::mem::replace(&mut server.state, ServerState::Closing);
+        if was == ServerState::Closing {
+            return;
+        }
+        if server.link.is_busy() && server.cancels == 0 {
+            // What it works on has no reader any more.
+            super::cancels::fire(&self.around, std::sync::Arc::clone(&server.cancel));
+        }
+        if server.link.at_rest() && server.socket.is_clear() {
+            let _gone = server.socket.send(b"X\0\0\0\x04");
+        }
+        server.socket.stream.finish();
+        server.socket.out = Vec::new();
+        server.socket.readable = true;
+        let (pool, serial) = (server.pool, server.serial);
+        if let ServerState::Idle { .. } = was {
+            self.pools[pool].idle.retain(|s| *s != slot);
+        }
+        self.pools[pool].open -= 1;
+        self.ready.push_back(Turn::Server(slot, serial));
+        self.fill(pool);
+    }
+
+    /// Reads a closing server connection to its end.
+    pub(super) fn drain_server(&mut self, slot: usize) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let outcome = self.servers[slot].socket.read(&mut buffer[..READ]);
+        self.buffer = buffer;
+        match outcome {
+            Ok((_, End::Open)) => {
+                if self.servers[slot].socket.readable {
+                    let serial = self.servers[slot].serial;
+                    self.ready.push_back(Turn::Server(slot, serial));
+                }
+            }
+            Ok((_, End::Closed)) | Err(_) => {
+                let mut gone = self.servers.remove(slot);
+                let _gone = gone.socket.stream.deregister(self.poll.registry());
+            }
+        }
+    }
+}
+
+/// Whether a server connection was opened with these startup settings. Any will do to find out
+/// whether servers take them at all.
+fn fits(link: &Link, settings: &Settings) -> bool {
+    settings.reported.get().is_none() || link.fresh().same(settings)
+}
+
+/// What a client is told whose server connection is gone.
+fn lost(link: &Link, why: &str) -> ClientError {
+    if link.commit_in_flight() {
+        let text = "the server connection was lost while a COMMIT was in flight";
+        return ClientError::fatal(SqlState::UNKNOWN_OUTCOME, text)
+            .with_hint("find out whether the transaction took effect before repeating it");
+    }
+    let text = format!("the server connection was lost: {why}");
+    let hint = if link.status() == TxStatus::Idle && link.is_busy() {
+        "connect again; find out whether the statement took effect before repeating it"
+    } else {
+        "connect again; the transaction has not taken effect"
+    };
+    ClientError::fatal(SqlState::LOST, text).with_hint(hint)
+}
