@@ -1,0 +1,334 @@
+//! The composition root: from a configuration to a proxy that serves, and its life until it ends.
+//!
+//! The only place that knows every part. Two of them run in one process without knowing of each
+//! other. Logins run on one runtime, dialling on another, queries on the workers.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, ConfigErrors, ListenAddr};
+use crate::front::{Front, FrontSettings, SettingsError, listen};
+use crate::tenant::{Registry, difference};
+use crate::upstream::Connectors;
+use crate::upstream::budget::Budget;
+use crate::worker::{Surroundings, Threads, Workers};
+
+/// The port in the name of a Unix socket where no TCP listener gives one.
+const UNIX_PORT: u16 = 6432;
+
+/// Why the proxy does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The file.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// What the file names.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// An address.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(ListenAddr, std::io::Error),
+    /// Threads, signals.
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+}
+
+/// A proxy that serves.
+#[derive(Debug)]
+pub struct App {
+    front: Arc<Front>,
+    workers: Workers,
+    threads: Mutex<Option<Threads>>,
+    connectors: Arc<Connectors>,
+    budget: Budget,
+    state: Mutex<State>,
+    addresses: Vec<ListenAddr>,
+    shutdown: watch::Sender<bool>,
+    logins: Runtime,
+    _dialler: Runtime,
+}
+
+/// What a reload is compared with.
+#[derive(Debug)]
+struct State {
+    config: Config,
+    registry: Arc<Registry>,
+}
+
+impl App {
+    /// Starts serving. Must not be called from an async thread.
+    pub fn start(config: Config) -> Result<Self, AppError> {
+        raise_descriptor_limit(crate::config::descriptors(&config));
+        let logins = runtime("login", 2)?;
+        let dialler = runtime("dial", 1)?;
+        let budget = Budget::default();
+        budget.configure(limits(&config));
+        let connectors = Arc::new(Connectors::default());
+        let around = Surroundings {
+            dialler: dialler.handle().clone(),
+            connectors: Arc::clone(&connectors),
+            budget: budget.clone(),
+            epoch: Instant::now(),
+        };
+        let registry = Arc::new(Registry::build(&config, &Registry::default()));
+        let settings = FrontSettings::build(None, &config, Arc::clone(&registry))?;
+        let (workers, threads) = Workers::start(config.server.workers, &around)?;
+        let front = Arc::new(Front::new(settings, workers.clone()));
+        let (shutdown, _) = watch::channel(false);
+        let mut app = Self {
+            front,
+            workers,
+            threads: Mutex::new(Some(threads)),
+            connectors,
+            budget,
+            state: Mutex::new(State { config, registry }),
+            addresses: Vec::new(),
+            shutdown,
+            logins,
+            _dialler: dialler,
+        };
+        app.listen()?;
+        Ok(app)
+    }
+
+    fn listen(&mut self) -> Result<(), AppError> {
+        let _inside = self.logins.enter();
+        let listeners = self.state().config.server.listen.clone();
+        let tcp = listeners.iter().find_map(|l| match &l.address {
+            ListenAddr::Tcp(address) if address.port() != 0 => Some(address.port()),
+            ListenAddr::Tcp(_) | ListenAddr::Unix(_) => None,
+        });
+        for listener in listeners {
+            let bound = listen::bind(&listener.address, tcp.unwrap_or(UNIX_PORT))
+                .map_err(|e| AppError::Listen(listener.address.clone(), e))?;
+            info!(address = %bound.address(), "listening");
+            self.addresses.push(bound.address().clone());
+            let shutdown = self.shutdown.subscribe();
+            let front = Arc::clone(&self.front);
+            self.logins
+                .spawn(listen::run(bound, front, Arc::new(listener), shutdown));
+        }
+        Ok(())
+    }
+
+    /// Where it listens, in the order of the configuration.
+    pub fn addresses(&self) -> &[ListenAddr] {
+        &self.addresses
+    }
+
+    /// The first TCP address it listens on.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.addresses.iter().find_map(|a| match a {
+            ListenAddr::Tcp(address) => Some(*address),
+            ListenAddr::Unix(_) => None,
+        })
+    }
+
+    /// Clients logged in or logging in.
+    pub fn clients(&self) -> usize {
+        self.front.clients().taken()
+    }
+
+    /// The budgets of the nodes.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Applies what changed, all of it or, on an error, nothing. Returns what takes a restart.
+    pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, SettingsError> {
+        let mut state = self.state();
+        let registry = Arc::new(Registry::build(&config, &state.registry));
+        let before = self.front.settings();
+        let settings = FrontSettings::build(Some(&before), &config, Arc::clone(&registry))?;
+        let changes = difference(&state.registry, &registry);
+        raise_descriptor_limit(crate::config::descriptors(&config));
+        self.budget.configure(limits(&config));
+        self.connectors.reload();
+        self.front.replace_settings(settings);
+        info!(
+            added = changes.added.len(),
+            changed = changes.changed.len(),
+            removed = changes.removed.len(),
+            "configuration reloaded"
+        );
+        for (_, tenant) in changes.changed {
+            self.workers.tenant_changed(tenant);
+        }
+        for tenant in changes.removed {
+            self.workers.tenant_removed(&tenant);
+        }
+        let stays = needs_restart(&state.config, &config);
+        *state = State { config, registry };
+        Ok(stays)
+    }
+
+    /// Stops accepting, lets transactions finish for at most `limit`, then closes the rest.
+    pub fn drain(&self, limit: Duration) {
+        self.shutdown.send_replace(true);
+        self.workers.drain();
+        let Some(threads) = self.lock_threads().take() else {
+            return;
+        };
+        let (done, ended) = std::sync::mpsc::sync_channel(1);
+        let joiner = std::thread::spawn(move || {
+            threads.join();
+            // Nobody may be listening any more.
+            let _late = done.send(());
+        });
+        if ended.recv_timeout(limit).is_err() {
+            warn!("drain_timeout is over: closing what is left");
+            self.workers.stop();
+        }
+        let _panicked = joiner.join();
+    }
+
+    /// Closes everything at once.
+    pub fn stop(&self) {
+        self.workers.stop();
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Option<Threads>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.shutdown.send_replace(true);
+        self.workers.stop();
+        if let Some(threads) = self.lock_threads().take() {
+            threads.join();
+        }
+    }
+}
+
+/// Serves the configuration file until SIGTERM or SIGINT; a second one ends at once. SIGHUP reads
+/// the file again. `started` is told when clients can connect.
+pub fn serve(path: &Path, config: Config, started: impl FnOnce(&App)) -> Result<(), AppError> {
+    let drain = config.server.drain_timeout;
+    let app = Arc::new(App::start(config)?);
+    let signals = Builder::new_current_thread().enable_all().build()?;
+    started(&app);
+    signals.block_on(until_ended(&app, path.to_owned()))?;
+    info!("shutting down");
+    let hurry = Arc::clone(&app);
+    std::thread::scope(|scope| {
+        let draining = scope.spawn(|| app.drain(drain));
+        signals.block_on(async move {
+            let ended = async {
+                while !draining.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::select! {
+                // Cancel-safe: only looks.
+                () = ended => {}
+                // Cancel-safe: a signal that came meanwhile ends the wait all the same.
+                _signal = end_signal() => hurry.stop(),
+            }
+        });
+    });
+    Ok(())
+}
+
+async fn until_ended(app: &Arc<App>, path: PathBuf) -> Result<(), AppError> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            // Cancel-safe: signals that came are kept by the listener.
+            _signal = hangup.recv() => {
+                let (app, path) = (Arc::clone(app), path.clone());
+                let done = tokio::task::spawn_blocking(move || reload_file(&app, &path)).await;
+                if done.is_err() {
+                    error!("the reload did not end; the old configuration stays in force");
+                }
+            }
+            // Cancel-safe: see above.
+            ended = end_signal() => return ended.map_err(AppError::from),
+        }
+    }
+}
+
+fn end_signal() -> impl Future<Output = std::io::Result<()>> {
+    let listeners = signal(SignalKind::terminate())
+        .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    async move {
+        let (mut term, mut int) = listeners?;
+        tokio::select! {
+            // Cancel-safe, both.
+            _signal = term.recv() => {}
+            _signal = int.recv() => {}
+        }
+        Ok(())
+    }
+}
+
+/// Reads the file again; a bad one changes nothing.
+fn reload_file(app: &App, path: &Path) {
+    let config = match crate::config::load(path) {
+        Ok(config) => config,
+        Err(errors) => return error!("configuration not reloaded: {errors}"),
+    };
+    match app.reload(config) {
+        Ok(stays) if stays.is_empty() => {}
+        Ok(stays) => warn!("changed, but takes a restart: {}", stays.join(", ")),
+        Err(error) => error!("configuration not reloaded: {error}"),
+    }
+}
+
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let mut stays = Vec::new();
+    if old.server.listen != new.server.listen {
+        stays.push("server.listen");
+    }
+    if old.server.workers != new.server.workers {
+        stays.push("server.workers");
+    }
+    if old.log != new.log {
+        stays.push("log");
+    }
+    stays
+}
+
+fn limits(config: &Config) -> impl Iterator<Item = (crate::types::NodeAddr, usize)> {
+    config
+        .clusters
+        .iter()
+        .map(|c| (c.primary.clone(), c.max_connections))
+}
+
+fn runtime(name: &'static str, threads: usize) -> std::io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+}
+
+/// Raises the soft limit of descriptors as far as the hard one allows.
+fn raise_descriptor_limit(wanted: u64) {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let goal = wanted.min(hard);
+        if goal > soft {
+            setrlimit(Resource::RLIMIT_NOFILE, goal, hard)
+        } else {
+            Ok(())
+        }
+    });
+    if let Err(error) = raised {
+        warn!(%error, "the limit of open descriptors could not be raised");
+    }
+}

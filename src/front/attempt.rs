@@ -1,0 +1,290 @@
+//! One client's login, step by step; the order of the steps is the guarantee of `front`: what
+//! depends on the tenant is said after the proof, never before.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr};
+
+use tracing::{debug, info};
+
+use super::channel::Channel;
+use super::end::End;
+use super::login::{self, Applicant, Known, Means};
+use super::opening::{self, Opened};
+use super::{Front, FrontSettings, OVERFLOW, claim};
+use crate::auth::messages;
+use crate::auth::scram::ServerBinding;
+use crate::auth::verifier::Claim;
+use crate::config::{ClientTlsMode, Listener, TenantStatus};
+use crate::error::{ClientError, SqlState};
+use crate::gauge::Place;
+use crate::tenant::resolve::{Evidence, Resolved, resolve};
+use crate::tenant::{Identity, Tenant};
+use crate::types::{RoleName, ScramClientKey, TenantId};
+use crate::wire::startup::{Minor, Startup};
+use crate::worker::{NewClient, Protocol};
+
+/// One client's login.
+pub(super) struct Attempt<'a> {
+    pub(super) front: &'a Front,
+    pub(super) settings: &'a FrontSettings,
+    pub(super) listener: &'a Listener,
+    pub(super) peer: Option<IpAddr>,
+}
+
+/// A login that has succeeded, but for the limits.
+struct Proven {
+    startup: Startup,
+    resolved: Resolved,
+    key: Option<ScramClientKey>,
+}
+
+impl Attempt<'_> {
+    pub(super) async fn run(&self, mut channel: Channel) {
+        let outcome = match self.place() {
+            Seat::Taken(place) => self.log_in(&mut channel, Some(place)).await,
+            Seat::Overflow(_listened_to) => self.log_in(&mut channel, None).await,
+            Seat::None => Err(self.full()),
+        };
+        let end = match outcome {
+            Ok(admission) => match self.admit(channel, admission) {
+                Ok(()) => return,
+                Err(error) => return debug!(peer = ?self.peer, %error, "client lost at hand-over"),
+            },
+            Err(end) => end,
+        };
+        self.end(channel, end).await;
+    }
+
+    fn place(&self) -> Seat {
+        if let Some(place) = self.front.clients.enter(self.settings.max_clients) {
+            return Seat::Taken(place);
+        }
+        self.front
+            .overflow
+            .enter(OVERFLOW)
+            .map_or(Seat::None, Seat::Overflow)
+    }
+
+    fn full(&self) -> End {
+        let limit = self.settings.max_clients;
+        let text = format!("too many clients: max_clients = {limit} of the proxy is reached");
+        let error = ClientError::fatal(SqlState::TOO_MANY, text);
+        End::told(error.with_hint("try again later, or raise server.max_clients"))
+    }
+
+    /// From the first byte to AuthenticationOk.
+    async fn log_in(&self, channel: &mut Channel, place: Option<Place>) -> Result<Admission, End> {
+        let tls = self.settings.tls.as_ref();
+        let startup = match opening::open(channel, tls, &self.front.handshakes).await? {
+            Opened::Startup(startup) => startup,
+            Opened::Cancel(request) => {
+                let carried = self.front.dispatch.cancel(request.process_id, &request.key);
+                carried.end().await;
+                return Err(End::Canceled);
+            }
+        };
+        let place = place.ok_or_else(|| self.full())?;
+        self.check_encryption(channel)?;
+        if let Some(negotiation) = startup.negotiation() {
+            channel.write_all(&negotiation).await?;
+        }
+        let proven = self.prove(channel, startup).await?;
+        let tenant_place = self.enter_tenant(&proven.resolved.tenant)?;
+        channel.write_all(messages::OK).await?;
+        Ok(Admission {
+            proven,
+            places: [place, tenant_place],
+        })
+    }
+
+    fn check_encryption(&self, channel: &Channel) -> Result<(), End> {
+        let required = match self.settings.tls_mode {
+            ClientTlsMode::Disable | ClientTlsMode::Allow => false,
+            ClientTlsMode::Require | ClientTlsMode::VerifyClient => true,
+        };
+        if !required || channel.is_unix() || channel.tls().is_some() {
+            return Ok(());
+        }
+        let error = ClientError::fatal(SqlState::INVALID_AUTHORIZATION, "TLS is required");
+        Err(End::told(
+            error.with_hint("connect with sslmode=require or stronger"),
+        ))
+    }
+
+    /// Evidence, then proof.
+    async fn prove(&self, channel: &mut Channel, startup: Startup) -> Result<Proven, End> {
+        let server_name = channel
+            .tls()
+            .and_then(|tls| tls.server_name())
+            .map(str::to_owned);
+        let resolved = self.resolve(server_name.as_deref(), &startup);
+        let who = resolved.as_ref().map_err(Clone::clone).map(|found| Known {
+            id: found.tenant.id,
+            slug: found.tenant.slug().as_str(),
+            role: &found.role.name,
+        });
+        let by_name = server_name
+            .as_deref()
+            .zip(self.settings.domain.as_deref())
+            .and_then(|(name, domain)| claim::server_name_tenant(name, domain));
+        let named = by_name.or(startup.tenants.first().map(String::as_str));
+        let registry = &self.settings.registry;
+        let owns = |tenant: &str, database: &str| {
+            let tenant = registry.by_slug(tenant);
+            tenant.is_some_and(|t| t.config.database.as_str() == database)
+        };
+        let claim = claim::claim(named, &startup.user, startup.database.as_deref(), owns);
+        let claimed = self.claimed(&claim);
+        let applicant = Applicant {
+            who,
+            claim,
+            claimed: claimed.as_ref().map(|(tenant, role)| (*tenant, role)),
+            user: &startup.user,
+        };
+        let method = self.listener.method.unwrap_or(self.settings.method);
+        let means = self.means(channel);
+        let key = login::prove(channel, method, &applicant, means).await?;
+        // Without a tenant nothing can be proven; should it happen all the same, nobody gets in.
+        let resolved = resolved.map_err(|reason| End::login(&startup.user, reason))?;
+        Ok(Proven {
+            startup,
+            resolved,
+            key,
+        })
+    }
+
+    /// The role that the claim names, if there is one, whether or not the rest is right.
+    fn claimed(&self, claim: &Claim<'_>) -> Option<(TenantId, RoleName)> {
+        let tenant = self.settings.registry.by_slug(claim.tenant)?;
+        Some((tenant.id, tenant.role(claim.role)?.name.clone()))
+    }
+
+    fn means(&self, channel: &Channel) -> Means<'_> {
+        let end_point = self
+            .settings
+            .tls
+            .as_ref()
+            .and_then(|side| side.end_point.clone());
+        let binding = match (channel.tls(), end_point) {
+            (Some(_), Some(data)) => ServerBinding::EndPoint(data),
+            (Some(_), None) | (None, _) => ServerBinding::Unavailable,
+        };
+        Means {
+            verifiers: &self.settings.verifiers,
+            binding,
+        }
+    }
+
+    /// Tenant and role, if everything about the login but its proof is right.
+    fn resolve(&self, server_name: Option<&str>, startup: &Startup) -> Result<Resolved, String> {
+        if let [one, other, ..] = startup.tenants.as_slice() {
+            return Err(format!(
+                "the startup options name two tenants, {one:?} and {other:?}"
+            ));
+        }
+        let evidence = Evidence {
+            server_name,
+            domain: self.settings.domain.as_deref(),
+            option_tenant: startup.tenants.first().map(String::as_str),
+            user: &startup.user,
+            database: startup.database.as_deref(),
+        };
+        let found = resolve(&self.settings.registry, &evidence).map_err(|e| e.to_string())?;
+        let networks = &found.tenant.config.allowed_networks;
+        let from = self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        if !networks.is_empty() && !networks.iter().any(|network| network.contains(&from)) {
+            return Err(format!("{from} is not in the tenant's allowed_networks"));
+        }
+        Ok(found)
+    }
+
+    /// What a tenant's clients may be told once they are known to be its clients.
+    fn enter_tenant(&self, tenant: &Tenant) -> Result<Place, End> {
+        let slug = tenant.slug();
+        if tenant.config.status == TenantStatus::Suspended {
+            let text = format!("tenant \"{slug}\" is suspended");
+            let error = ClientError::fatal(SqlState::UNAVAILABLE, text);
+            return Err(End::told(error.with_hint("ask the operator to resume it")));
+        }
+        let limit = tenant.config.pool.max_clients;
+        let place = self
+            .settings
+            .tenant_clients(tenant.id)
+            .and_then(|gauge| gauge.enter(limit));
+        place.ok_or_else(|| {
+            let text =
+                format!("too many clients: max_clients = {limit} of tenant \"{slug}\" is reached");
+            let error = ClientError::fatal(SqlState::TOO_MANY, text);
+            End::told(error.with_hint("close idle clients, or raise the tenant's max_clients"))
+        })
+    }
+
+    fn admit(&self, channel: Channel, admission: Admission) -> io::Result<()> {
+        let Admission { proven, places } = admission;
+        let Proven {
+            startup,
+            resolved,
+            key,
+        } = proven;
+        let (stream, read_ahead) = channel.into_stream()?;
+        let protocol = match startup.agreed() {
+            Minor::Zero => Protocol::V3_0,
+            Minor::Two => Protocol::V3_2,
+        };
+        let identity = Identity {
+            tenant: resolved.tenant,
+            role: resolved.role.name,
+            key,
+        };
+        debug!(peer = ?self.peer, tenant = %identity.tenant.slug(), role = ?identity.role, "login");
+        self.front.dispatch.admit(NewClient {
+            identity,
+            stream,
+            read_ahead,
+            settings: startup.settings,
+            protocol,
+            peer: self.peer,
+            places,
+        });
+        Ok(())
+    }
+
+    async fn end(&self, mut channel: Channel, end: End) {
+        let peer = self.peer;
+        match end {
+            End::Refused { error, reason } => {
+                let mut message = Vec::new();
+                error.encode(&mut message);
+                if channel.write_all(&message).await.is_ok() {
+                    channel.close().await;
+                }
+                // The text holds the name as sent; `?` keeps it on one line.
+                info!(?peer, refusal = ?error.message, code = error.code.as_str(), ?reason, "refused");
+            }
+            End::Silent(reason) => info!(?peer, reason, "closed"),
+            End::Canceled => {
+                // libpq takes the end of TLS without close_notify for a failed cancel request.
+                channel.close().await;
+                debug!(?peer, "cancel request");
+            }
+            End::Gone(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                debug!(?peer, "client left before its login");
+            }
+            End::Gone(error) => info!(?peer, %error, "connection failed before its login"),
+        }
+    }
+}
+
+/// A client's place among all clients.
+enum Seat {
+    Taken(Place),
+    /// None, but it is listened to.
+    Overflow(Place),
+    None,
+}
+
+/// A login that is complete: AuthenticationOk is sent.
+struct Admission {
+    proven: Proven,
+    places: [Place; 2],
+}

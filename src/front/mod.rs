@@ -1,0 +1,130 @@
+//! One client from accept to dispatch: encryption, startup, evidence, proof, limits; then a
+//! worker has it.
+//!
+//! Guarantees: before the login succeeds a client learns nothing that depends on whether its
+//! tenant or role exists; its memory is bounded; its places in the counts of clients are given
+//! back however it ends; nothing lasts longer than `login_timeout`. A reload replaces the
+//! settings for the logins that begin after it.
+
+mod attempt;
+mod channel;
+mod claim;
+mod end;
+pub mod listen;
+mod login;
+mod opening;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::config::Listener;
+use crate::gauge::Gauge;
+use crate::worker::{Carried, NewClient, Workers};
+
+pub use channel::Accepted;
+pub use settings::{FrontSettings, SettingsError};
+
+use attempt::Attempt;
+use channel::Channel;
+
+/// Clients beyond `max_clients` that are still listened to: they may be cancel requests, and the
+/// others are told why they cannot stay. Who comes beyond these is told at once.
+const OVERFLOW: usize = 64;
+
+/// Where clients go that have logged in.
+pub trait Dispatch: Send + Sync {
+    /// Takes a client over.
+    fn admit(&self, client: NewClient);
+    /// Carries out a cancel request.
+    fn cancel(&self, process_id: i32, key: &[u8]) -> Carried;
+}
+
+impl Dispatch for Workers {
+    fn admit(&self, client: NewClient) {
+        Self::admit(self, client);
+    }
+
+    fn cancel(&self, process_id: i32, key: &[u8]) -> Carried {
+        Self::cancel(self, process_id, key)
+    }
+}
+
+/// Serves accepted sockets until a worker has them.
+pub struct Front {
+    settings: ArcSwap<FrontSettings>,
+    dispatch: Box<dyn Dispatch>,
+    clients: Gauge,
+    overflow: Gauge,
+    /// TLS handshakes that may use a processor at the same time.
+    handshakes: Semaphore,
+}
+
+impl std::fmt::Debug for Front {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Front")
+            .field("clients", &self.clients)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Front {
+    /// A front that hands its clients to `dispatch`.
+    pub fn new(settings: FrontSettings, dispatch: impl Dispatch + 'static) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            settings: ArcSwap::from_pointee(settings),
+            dispatch: Box::new(dispatch),
+            clients: Gauge::default(),
+            overflow: Gauge::default(),
+            handshakes: Semaphore::new(cores.div_ceil(2)),
+        }
+    }
+
+    /// The settings now.
+    pub fn settings(&self) -> Arc<FrontSettings> {
+        self.settings.load_full()
+    }
+
+    /// Replaces the settings, for logins that begin after it.
+    pub fn replace_settings(&self, settings: FrontSettings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// The clients of the whole proxy, logging in or logged in.
+    pub fn clients(&self) -> &Gauge {
+        &self.clients
+    }
+
+    /// Serves one client until a worker has it or its connection has ended.
+    pub async fn serve(
+        self: Arc<Self>,
+        socket: Accepted,
+        listener: Arc<Listener>,
+        peer: Option<IpAddr>,
+    ) {
+        let settings = self.settings();
+        let peer = peer.map(|address| address.to_canonical());
+        let attempt = Attempt {
+            front: &self,
+            settings: &settings,
+            listener: &listener,
+            peer,
+        };
+        let limit = settings.login_timeout;
+        match timeout(limit, Box::pin(attempt.run(Channel::new(socket)))).await {
+            Ok(()) => {}
+            Err(_) => info!(
+                ?peer,
+                "login took longer than login_timeout ({limit:?}), closed"
+            ),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What logins depend on, as one snapshot that a reload replaces.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::auth::verifier::{SaltSecret, TenantRoles, Verifiers, VerifiersError};
+use crate::config::{AuthMethod, ClientTlsMode, Config};
+use crate::gauge::Gauge;
+use crate::tenant::Registry;
+use crate::tls::server::{ServerSide, ServerTlsError, server_side};
+use crate::types::TenantId;
+
+/// The settings of the front at one moment.
+#[derive(Debug)]
+pub struct FrontSettings {
+    pub(super) registry: Arc<Registry>,
+    pub(super) verifiers: Verifiers,
+    pub(super) tls: Option<ServerSide>,
+    pub(super) tls_mode: ClientTlsMode,
+    /// The tenant is the first label of a TLS server name below this.
+    pub(super) domain: Option<String>,
+    pub(super) method: AuthMethod,
+    /// Clients of the whole proxy.
+    pub(super) max_clients: usize,
+    pub(super) login_timeout: Duration,
+    /// Counts of each tenant's clients; they live on over reloads.
+    tenant_clients: HashMap<TenantId, Gauge>,
+}
+
+/// Why a configuration cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A file of `[server.tls]`.
+    #[error(transparent)]
+    Tls(#[from] ServerTlsError),
+    /// A role's password.
+    #[error(transparent)]
+    Verifiers(#[from] VerifiersError),
+    /// The operating system gives no random bytes.
+    #[error("no random bytes from the operating system: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+impl FrontSettings {
+    /// Reads files and works out the verifiers of plain passwords: about a millisecond of a core
+    /// for each one that `previous` does not have yet. Not for an async thread.
+    pub fn build(
+        previous: Option<&Self>,
+        config: &Config,
+        registry: Arc<Registry>,
+    ) -> Result<Self, SettingsError> {
+        let tls = server_side(&config.server.tls)?;
+        let secret = salt_secret(previous, config)?;
+        let roles: Vec<_> = registry
+            .iter()
+            .map(|t| TenantRoles {
+                id: t.id,
+                slug: t.slug(),
+                roles: &t.config.roles,
+            })
+            .collect();
+        let before = previous.map(|p| &p.verifiers);
+        let verifiers = Verifiers::build(before, secret, &roles)?;
+        let gauge = |id| previous.and_then(|p| p.tenant_clients.get(&id)).cloned();
+        let tenant_clients = registry
+            .iter()
+            .map(|t| (t.id, gauge(t.id).unwrap_or_default()))
+            .collect();
+        Ok(Self {
+            registry,
+            verifiers,
+            tls,
+            tls_mode: config.server.tls.mode,
+            domain: config.server.tls.domain.clone(),
+            method: config.auth.method,
+            max_clients: config.server.max_clients,
+            login_timeout: config.server.login_timeout,
+            tenant_clients,
+        })
+    }
+
+    /// The clients of a tenant, if it is one of this snapshot.
+    pub fn tenant_clients(&self, tenant: TenantId) -> Option<&Gauge> {
+        self.tenant_clients.get(&tenant)
+    }
+}
+
+fn salt_secret(
+    previous: Option<&FrontSettings>,
+    config: &Config,
+) -> Result<SaltSecret, getrandom::Error> {
+    match (&config.auth.secret, previous) {
+        (Some(secret), _) => Ok(SaltSecret::new(secret)),
+        (None, Some(previous)) => Ok(previous.verifiers.secret().clone()),
+        (None, None) => {
+            warn!(
+                "auth.secret is not set: salts change at each start, \
+                 which tells plain passwords and unknown names from stored verifiers"
+            );
+            SaltSecret::random()
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The `tenantry` command.
+
+fn main() -> std::process::ExitCode {
+    tenantry::cli::main()
+}
