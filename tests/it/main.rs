@@ -1,0 +1,25 @@
+//! Integration tests: a proxy in this process in front of a real PostgreSQL, or of a scripted one.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test and its support fail by panicking"
+)]
+#![allow(
+    unreachable_pub,
+    reason = "what the support offers is public within this program only"
+)]
+
+mod support;
+
+mod auth;
+mod budget;
+mod cancel;
+mod copy;
+mod failures;
+mod hostile;
+mod isolation;
+mod leases;
+mod pools;
+mod prepared;
+mod reload;
+mod slots;
+mod timeouts;

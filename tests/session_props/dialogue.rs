@@ -1,0 +1,259 @@
+//! What a client says: requests, and the points where it waits for their replies.
+//!
+//! A script is legal by construction: each part is tried on a model server of its own, whose replies
+//! are also what the client must see through the machine.
+
+use proptest::prelude::*;
+use tenantry::wire::frame;
+use tenantry::wire::sql::{Effect, survey};
+
+use super::server::{Server, Tx};
+
+/// Texts by number; the last two begin COPY and are used by [`Op::Copy`] alone.
+const TEXTS: &[&str] = &[
+    "SELECT 1",
+    "SELECT 2",
+    "SELECT 3 AS noisy",
+    "SELECT 1/0",
+    "SELECT 1 syntax",
+    "SELECT x FROM missing",
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "COPY t TO STDOUT",
+    "",
+    "DEALLOCATE ALL",
+];
+const NAMES: &[&str] = &["", "a", "b", "c"];
+
+#[derive(Debug, Clone)]
+pub(crate) enum Op {
+    Query(usize),
+    Several(usize, usize),
+    Deallocate(usize),
+    Discard,
+    Parse(usize, usize),
+    Bind(usize, usize),
+    DescribeStatement(usize),
+    DescribePortal(usize),
+    Execute(usize),
+    CloseStatement(usize),
+    ClosePortal(usize),
+    /// Parse, Bind, Describe, Execute, Sync.
+    Whole(usize, usize),
+    Flush,
+    Sync,
+    Call,
+    Copy(CopyStyle, CopyEnd),
+    StrayCopyData,
+    /// Wait for all replies that are due.
+    Wait,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CopyStyle {
+    Simple,
+    /// Sync behind Execute, wait for the server's word, then data.
+    SyncThenWait,
+    /// Sync behind Execute, and data at once.
+    SyncThenData,
+    /// Data behind Execute, then a Sync.
+    Pipelined,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CopyEnd {
+    Done,
+    Fail,
+    BadData,
+}
+
+/// One stretch of a script: what must have been received before it is sent, and what is sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) after: usize,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A client's whole part and what it must see.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) replies: Vec<u8>,
+}
+
+pub(crate) fn op() -> impl Strategy<Value = Op> {
+    let text = 0..TEXTS.len();
+    let name = || 0..NAMES.len();
+    let style = prop_oneof![
+        Just(CopyStyle::Simple),
+        Just(CopyStyle::SyncThenWait),
+        Just(CopyStyle::SyncThenData),
+        Just(CopyStyle::Pipelined),
+    ];
+    let end = prop_oneof![
+        Just(CopyEnd::Done),
+        Just(CopyEnd::Fail),
+        Just(CopyEnd::BadData)
+    ];
+    prop_oneof![
+        3 => text.clone().prop_map(Op::Query),
+        1 => (text.clone(), text.clone()).prop_map(|(a, b)| Op::Several(a, b)),
+        1 => name().prop_map(Op::Deallocate),
+        1 => Just(Op::Discard),
+        6 => (name(), text.clone()).prop_map(|(n, t)| Op::Parse(n, t)),
+        6 => (0..2usize, name()).prop_map(|(p, n)| Op::Bind(p, n)),
+        3 => name().prop_map(Op::DescribeStatement),
+        1 => (0..2usize).prop_map(Op::DescribePortal),
+        5 => (0..2usize).prop_map(Op::Execute),
+        3 => name().prop_map(Op::CloseStatement),
+        1 => (0..2usize).prop_map(Op::ClosePortal),
+        3 => (name(), text).prop_map(|(n, t)| Op::Whole(n, t)),
+        2 => Just(Op::Flush),
+        8 => Just(Op::Sync),
+        1 => Just(Op::Call),
+        2 => (style, end).prop_map(|(s, e)| Op::Copy(s, e)),
+        1 => Just(Op::StrayCopyData),
+        6 => Just(Op::Wait),
+    ]
+}
+
+/// Builds a script; ops that would break the protocol where they stand are left out.
+pub(crate) fn script(ops: &[Op]) -> Script {
+    let mut build = Build {
+        server: Server::new(),
+        parts: Vec::new(),
+        after: 0,
+    };
+    for op in ops {
+        let mut tried = build.clone();
+        tried.op(op);
+        if !tried.server.broken && !tried.server.copies() {
+            build = tried;
+        }
+    }
+    build.send(&message(b'S', &[]));
+    if build.server.tx != Tx::Idle {
+        build.send(&message(b'Q', &[b"ROLLBACK\0"]));
+    }
+    Script {
+        replies: build.server.out,
+        parts: build.parts,
+    }
+}
+
+#[derive(Clone)]
+struct Build {
+    server: Server,
+    parts: Vec<Part>,
+    after: usize,
+}
+
+impl Build {
+    fn send(&mut self, bytes: &[u8]) {
+        self.server.feed(bytes);
+        self.parts.push(Part {
+            after: self.after,
+            bytes: bytes.to_vec(),
+        });
+    }
+
+    fn wait(&mut self) {
+        self.after = self.server.out.len();
+    }
+
+    fn op(&mut self, op: &Op) {
+        let name = |n: &usize| NAMES[*n].as_bytes();
+        match op {
+            Op::Query(t) => self.send(&query(TEXTS[*t])),
+            Op::Several(a, b) => {
+                let text = format!("{}; {}", TEXTS[*a], TEXTS[*b]);
+                if !matches!(survey(text.as_bytes()).effect, Effect::Pin(_)) {
+                    self.send(&query(&text));
+                }
+            }
+            Op::Deallocate(0) => {}
+            Op::Deallocate(n) => self.send(&query(&format!("DEALLOCATE {}", NAMES[*n]))),
+            Op::Discard => self.send(&query("DISCARD ALL")),
+            Op::Parse(n, t) => self.send(&parse(NAMES[*n], TEXTS[*t])),
+            Op::Bind(p, n) => self.send(&bind(NAMES[*p], NAMES[*n])),
+            // The one known difference: a statement that gave way to others cannot be parsed again
+            // in a failed transaction, so its Describe is refused there.
+            Op::DescribeStatement(_) if self.server.tx == Tx::Failed => {}
+            Op::DescribeStatement(n) => self.send(&message(b'D', &[b"S", name(n), b"\0"])),
+            Op::DescribePortal(n) => self.send(&message(b'D', &[b"P", name(n), b"\0"])),
+            Op::Execute(n) => self.send(&execute(NAMES[*n])),
+            Op::CloseStatement(n) => self.send(&message(b'C', &[b"S", name(n), b"\0"])),
+            Op::ClosePortal(n) => self.send(&message(b'C', &[b"P", name(n), b"\0"])),
+            Op::Whole(n, t) => {
+                self.send(&parse(NAMES[*n], TEXTS[*t]));
+                self.send(&bind("", NAMES[*n]));
+                self.send(&message(b'D', &[b"P\0"]));
+                self.send(&execute(""));
+                self.send(&message(b'S', &[]));
+            }
+            Op::Flush => self.send(&message(b'H', &[])),
+            Op::Sync => self.send(&message(b'S', &[])),
+            // lo_close, known to be clean.
+            Op::Call => self.send(&message(b'F', &[b"\0\0\x03\xb9\0\0\0\0\0\0"])),
+            Op::Copy(style, end) => self.copy(*style, *end),
+            Op::StrayCopyData => self.send(&message(b'd', &[b"stray"])),
+            Op::Wait => self.wait(),
+        }
+    }
+
+    fn copy(&mut self, style: CopyStyle, end: CopyEnd) {
+        let sync = message(b'S', &[]);
+        if matches!(style, CopyStyle::Simple) {
+            self.send(&query("COPY t FROM STDIN"));
+            self.wait();
+        } else {
+            self.send(&parse("", "COPY t FROM STDIN"));
+            self.send(&bind("", ""));
+            self.send(&execute(""));
+        }
+        match style {
+            CopyStyle::SyncThenWait => {
+                self.send(&sync);
+                self.wait();
+            }
+            CopyStyle::SyncThenData => self.send(&sync),
+            CopyStyle::Simple | CopyStyle::Pipelined => {}
+        }
+        self.send(&message(b'd', &[b"line\n"]));
+        match end {
+            CopyEnd::Done => self.send(&message(b'c', &[])),
+            CopyEnd::Fail => self.send(&message(b'f', &[b"no\0"])),
+            CopyEnd::BadData => {
+                self.send(&message(b'd', &[b"bad"]));
+                self.send(&message(b'c', &[]));
+            }
+        }
+        if !matches!(style, CopyStyle::Simple) {
+            self.send(&sync);
+        }
+    }
+}
+
+pub(crate) fn message(tag: u8, body: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::put(&mut out, tag, body);
+    out
+}
+
+pub(crate) fn query(sql: &str) -> Vec<u8> {
+    message(b'Q', &[sql.as_bytes(), b"\0"])
+}
+
+pub(crate) fn parse(name: &str, sql: &str) -> Vec<u8> {
+    message(b'P', &[name.as_bytes(), b"\0", sql.as_bytes(), b"\0\0\0"])
+}
+
+pub(crate) fn bind(portal: &str, name: &str) -> Vec<u8> {
+    let (portal, name) = (portal.as_bytes(), name.as_bytes());
+    message(b'B', &[portal, b"\0", name, b"\0\0\0\0\0\0\0"])
+}
+
+pub(crate) fn execute(portal: &str) -> Vec<u8> {
+    message(b'E', &[portal.as_bytes(), b"\0\0\0\0\0"])
+}
