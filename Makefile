@@ -1,0 +1,27 @@
+# The four things one does with a checkout. Each installs what it lacks on Debian and Ubuntu and
+# says what to install elsewhere: scripts/prerequisites.
+
+.PHONY: demo test bench check prerequisites-%
+
+# A primary, a replica, three tenants and the proxy in front, until Ctrl-C.
+demo: prerequisites-demo
+	cargo build --release --locked
+	@exec target/release/tenantry demo
+
+# Everything: unit, property and integration tests, then each driver through a real proxy.
+test: prerequisites-test
+	scripts/test
+
+# Direct, Tenantry and PgBouncer side by side.
+bench: prerequisites-bench
+	bench/run
+
+# What a change must pass besides its tests.
+check: prerequisites-check
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	cargo deny --locked check bans licenses sources
+
+prerequisites-%:
+	@scripts/prerequisites $*
