@@ -8,7 +8,7 @@ use tracing::{debug, info};
 
 use super::channel::Channel;
 use super::end::End;
-use super::login::{self, Applicant, Known, Means};
+use super::login::{self, Applicant, Known, Unfit};
 use super::opening::{self, Opened};
 use super::{Front, FrontSettings, OVERFLOW, claim};
 use crate::auth::messages;
@@ -111,14 +111,17 @@ impl Attempt<'_> {
         ))
     }
 
-    /// Evidence, then proof.
+    /// The question, evidence, then proof.
     async fn prove(&self, channel: &mut Channel, startup: Startup) -> Result<Proven, End> {
+        let method = self.listener.method.unwrap_or(self.settings.method);
+        let binding = self.binding(channel);
+        let asked = login::ask(channel, method, binding).await?;
         let server_name = channel
             .tls()
             .and_then(|tls| tls.server_name())
             .map(str::to_owned);
         let resolved = self.resolve(server_name.as_deref(), &startup);
-        let who = resolved.as_ref().map_err(Clone::clone).map(|found| Known {
+        let who = resolved.as_ref().map(|found| Known {
             id: found.tenant.id,
             slug: found.tenant.slug().as_str(),
             role: &found.role.name,
@@ -141,11 +144,9 @@ impl Attempt<'_> {
             claimed: claimed.as_ref().map(|(tenant, role)| (*tenant, role)),
             user: &startup.user,
         };
-        let method = self.listener.method.unwrap_or(self.settings.method);
-        let means = self.means(channel);
-        let key = login::prove(channel, method, &applicant, means).await?;
+        let key = login::prove(channel, asked, &applicant, &self.settings.verifiers).await?;
         // Without a tenant nothing can be proven; should it happen all the same, nobody gets in.
-        let resolved = resolved.map_err(|reason| End::login(&startup.user, reason))?;
+        let resolved = resolved.map_err(|unfit| End::login(&startup.user, unfit.to_string()))?;
         Ok(Proven {
             startup,
             resolved,
@@ -159,28 +160,21 @@ impl Attempt<'_> {
         Some((tenant.id, tenant.role(claim.role)?.name.clone()))
     }
 
-    fn means(&self, channel: &Channel) -> Means<'_> {
-        let end_point = self
+    /// What the connection can bind a login to.
+    fn binding(&self, channel: &Channel) -> ServerBinding {
+        let side = self
             .settings
             .tls
             .as_ref()
-            .and_then(|side| side.end_point.clone());
-        let binding = match (channel.tls(), end_point) {
-            (Some(_), Some(data)) => ServerBinding::EndPoint(data),
-            (Some(_), None) | (None, _) => ServerBinding::Unavailable,
-        };
-        Means {
-            verifiers: &self.settings.verifiers,
-            binding,
-        }
+            .filter(|_| channel.tls().is_some());
+        side.and_then(|side| side.end_point.clone())
+            .map_or(ServerBinding::Unavailable, ServerBinding::EndPoint)
     }
 
     /// Tenant and role, if everything about the login but its proof is right.
-    fn resolve(&self, server_name: Option<&str>, startup: &Startup) -> Result<Resolved, String> {
+    fn resolve(&self, server_name: Option<&str>, startup: &Startup) -> Result<Resolved, Unfit> {
         if let [one, other, ..] = startup.tenants.as_slice() {
-            return Err(format!(
-                "the startup options name two tenants, {one:?} and {other:?}"
-            ));
+            return Err(Unfit::TwoTenants(one.clone(), other.clone()));
         }
         let evidence = Evidence {
             server_name,
@@ -189,11 +183,11 @@ impl Attempt<'_> {
             user: &startup.user,
             database: startup.database.as_deref(),
         };
-        let found = resolve(&self.settings.registry, &evidence).map_err(|e| e.to_string())?;
+        let found = resolve(&self.settings.registry, &evidence)?;
         let networks = &found.tenant.config.allowed_networks;
         let from = self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         if !networks.is_empty() && !networks.iter().any(|network| network.contains(&from)) {
-            return Err(format!("{from} is not in the tenant's allowed_networks"));
+            return Err(Unfit::Network(from));
         }
         Ok(found)
     }

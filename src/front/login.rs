@@ -2,7 +2,12 @@
 //!
 //! Guarantee: a login by a name that does not exist, and one that is refused for any other reason
 //! that is not the client's to know, goes through the very same messages and the same work as one
-//! with a wrong password; [`Applicant::who`] is then `None` and no proof fits.
+//! with a wrong password; [`Applicant::who`] is then an error and no proof fits.
+//!
+//! A client is asked for its secret before anybody looks who it is: what the look-ups take is
+//! spent while its answer is on the way, and shows in no answer of ours.
+
+use std::net::IpAddr;
 
 use super::channel::Channel;
 use super::end::End;
@@ -15,6 +20,7 @@ use crate::auth::scram::{
 use crate::auth::verifier::{Claim, Verifiers};
 use crate::config::AuthMethod;
 use crate::error::{ClientError, SqlState};
+use crate::tenant::resolve::Failure;
 use crate::types::{RoleName, ScramClientKey, TenantId};
 
 /// Longest password message.
@@ -26,8 +32,8 @@ const MAX_SASL: usize = MAX_MESSAGE + 64;
 /// Who wants in.
 #[derive(Debug)]
 pub(super) struct Applicant<'a> {
-    /// The tenant and role to prove; the error says, for the log, why nothing can prove it.
-    pub(super) who: Result<Known<'a>, String>,
+    /// The tenant and role to prove, or why nothing can prove it.
+    pub(super) who: Result<Known<'a>, &'a Unfit>,
     /// What its login says, known or not.
     pub(super) claim: Claim<'a>,
     /// The role that the claim names, if there is one. A login that nothing can prove shows its
@@ -36,6 +42,20 @@ pub(super) struct Applicant<'a> {
     pub(super) claimed: Option<(TenantId, &'a RoleName)>,
     /// The user name as sent.
     pub(super) user: &'a str,
+}
+
+/// Why no proof can fit. For the log alone.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    /// Two tenants in one startup packet.
+    #[error("the startup options name two tenants, {0:?} and {1:?}")]
+    TwoTenants(String, String),
+    /// The evidence leads to nobody.
+    #[error(transparent)]
+    Evidence(#[from] Failure),
+    /// The tenant's clients come from elsewhere.
+    #[error("{0} is not in the tenant's allowed_networks")]
+    Network(IpAddr),
 }
 
 /// A role that exists.
@@ -49,29 +69,71 @@ pub(super) struct Known<'a> {
     pub(super) role: &'a RoleName,
 }
 
-/// What the connection can bind a login to.
+/// What a client was asked for, which depends on the listener alone.
 #[derive(Debug)]
-pub(super) struct Means<'a> {
-    /// What logins are checked against.
-    pub(super) verifiers: &'a Verifiers,
-    /// For SCRAM-SHA-256-PLUS.
-    pub(super) binding: ServerBinding,
+pub(super) enum Asked {
+    /// SCRAM, with or without channel binding.
+    Scram(ServerBinding),
+    /// A password hashed with this salt.
+    Md5([u8; 4]),
+    /// Nothing: the handshake has verified the chain of its certificate.
+    Certificate,
+    /// Nothing at all.
+    Trust,
 }
 
-/// Runs the exchange; `Ok` is the proof, with the client's key where SCRAM was the method.
-pub(super) async fn prove(
+/// Asks a client for its secret. `binding` is what the connection can bind a login to.
+pub(super) async fn ask(
     channel: &mut Channel,
     method: AuthMethod,
-    applicant: &Applicant<'_>,
-    means: Means<'_>,
-) -> Result<Option<ScramClientKey>, End> {
+    binding: ServerBinding,
+) -> Result<Asked, End> {
     match method {
-        AuthMethod::ScramSha256 => scram(channel, applicant, means).await.map(Some),
-        AuthMethod::Md5 => md5(channel, applicant, means.verifiers)
-            .await
-            .map(|()| None),
-        AuthMethod::Cert => certificate(channel, applicant).map(|()| None),
-        AuthMethod::Trust => match &applicant.who {
+        AuthMethod::ScramSha256 => {
+            let offered: &[&str] = match binding {
+                ServerBinding::Unavailable => &[SCRAM_SHA_256],
+                ServerBinding::EndPoint(_) => &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256],
+            };
+            channel.write_all(&messages::sasl(offered)).await?;
+            Ok(Asked::Scram(binding))
+        }
+        AuthMethod::Md5 => {
+            let mut salt = [0; 4];
+            getrandom::fill(&mut salt)
+                .map_err(|_| End::Silent("no random bytes from the operating system"))?;
+            channel.write_all(&messages::md5_password(salt)).await?;
+            Ok(Asked::Md5(salt))
+        }
+        AuthMethod::Cert => Ok(Asked::Certificate),
+        AuthMethod::Trust => Ok(Asked::Trust),
+    }
+}
+
+/// Takes the client's answer; `Ok` is the proof, with the client's key where SCRAM was the method.
+pub(super) async fn prove(
+    channel: &mut Channel,
+    asked: Asked,
+    applicant: &Applicant<'_>,
+    verifiers: &Verifiers,
+) -> Result<Option<ScramClientKey>, End> {
+    match asked {
+        Asked::Scram(binding) => {
+            let verifier = applicant.verifier(verifiers);
+            scram(channel, applicant, verifier, binding).await.map(Some)
+        }
+        Asked::Md5(salt) => {
+            let check = verifiers.md5(applicant.pair(), applicant.user);
+            let body = response(channel, MAX_PASSWORD).await?;
+            let answer =
+                messages::password(&body).ok_or(End::protocol("malformed password message"))?;
+            if check.fits(salt, answer) {
+                Ok(None)
+            } else {
+                Err(applicant.refused("wrong password"))
+            }
+        }
+        Asked::Certificate => certificate(channel, applicant).map(|()| None),
+        Asked::Trust => match &applicant.who {
             Ok(_) => Ok(None),
             Err(_) => Err(applicant.refused("")),
         },
@@ -83,7 +145,7 @@ impl Applicant<'_> {
     fn refused(&self, reason: &str) -> End {
         match &self.who {
             Ok(_) => End::login(self.user, reason),
-            Err(unknown) => End::login(self.user, unknown.as_str()),
+            Err(unfit) => End::login(self.user, unfit.to_string()),
         }
     }
 
@@ -104,21 +166,15 @@ impl Applicant<'_> {
 async fn scram(
     channel: &mut Channel,
     applicant: &Applicant<'_>,
-    means: Means<'_>,
+    (verifier, genuine): (Verifier, Genuine),
+    binding: ServerBinding,
 ) -> Result<ScramClientKey, End> {
-    let offered: &[&str] = match means.binding {
-        ServerBinding::Unavailable => &[SCRAM_SHA_256],
-        ServerBinding::EndPoint(_) => &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256],
-    };
-    channel.write_all(&messages::sasl(offered)).await?;
-    let (verifier, genuine) = applicant.verifier(means.verifiers);
     let body = response(channel, MAX_SASL).await?;
     let (mechanism, data) =
         messages::sasl_initial(&body).ok_or(End::protocol("malformed SASL response"))?;
     let refused = |error| scram_refusal(error, applicant);
     let (exchange, first) =
-        ServerExchange::start(verifier, genuine, means.binding, mechanism, data)
-            .map_err(refused)?;
+        ServerExchange::start(verifier, genuine, binding, mechanism, data).map_err(refused)?;
     channel.write_all(&messages::sasl_continue(&first)).await?;
     let last = response(channel, MAX_SASL).await?;
     let (final_message, key) = exchange.finish(&last).map_err(refused)?;
@@ -143,25 +199,6 @@ fn scram_refusal(error: ScramError, applicant: &Applicant<'_>) -> End {
         | ScramError::ServerSignature => SqlState::PROTOCOL,
     };
     End::told(ClientError::fatal(code, error.to_string()))
-}
-
-async fn md5(
-    channel: &mut Channel,
-    applicant: &Applicant<'_>,
-    verifiers: &Verifiers,
-) -> Result<(), End> {
-    let mut salt = [0; 4];
-    getrandom::fill(&mut salt)
-        .map_err(|_| End::Silent("no random bytes from the operating system"))?;
-    channel.write_all(&messages::md5_password(salt)).await?;
-    let check = verifiers.md5(applicant.pair(), applicant.user);
-    let body = response(channel, MAX_PASSWORD).await?;
-    let answer = messages::password(&body).ok_or(End::protocol("malformed password message"))?;
-    if check.fits(salt, answer) {
-        Ok(())
-    } else {
-        Err(applicant.refused("wrong password"))
-    }
 }
 
 /// The handshake has verified the chain; here the name must fit.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -141,13 +142,19 @@ pub(crate) enum End {
 pub(crate) struct Attempt {
     pub(crate) wire: Wire,
     pub(crate) said: Vec<Message>,
+    /// When each of it was read.
+    pub(crate) heard: Vec<Instant>,
     pub(crate) end: End,
 }
 
 /// Logs in, as far as it goes.
 pub(crate) fn log_in(mut wire: Wire, login: &Login<'_>) -> io::Result<Attempt> {
-    let mut said = Vec::new();
-    let end = match exchange(&mut wire, login, &mut said) {
+    let (mut said, mut heard) = (Vec::new(), Vec::new());
+    let note = |message: &Message| {
+        heard.push(Instant::now());
+        said.push(message.clone());
+    };
+    let end = match exchange(&mut wire, login, note) {
         // What was written to a connection that the proxy had closed.
         Err(e) if super::client::is_end(&e) => End::Closed,
         end => end?,
@@ -156,14 +163,19 @@ pub(crate) fn log_in(mut wire: Wire, login: &Login<'_>) -> io::Result<Attempt> {
         let rest = wire.rest();
         assert!(rest.is_empty(), "behind the refusal: {rest:?}");
     }
-    Ok(Attempt { wire, said, end })
+    Ok(Attempt {
+        wire,
+        said,
+        heard,
+        end,
+    })
 }
 
-fn exchange(wire: &mut Wire, login: &Login<'_>, said: &mut Vec<Message>) -> io::Result<End> {
+fn exchange(wire: &mut Wire, login: &Login<'_>, mut note: impl FnMut(&Message)) -> io::Result<End> {
     wire.send(&login.startup())?;
     let mut scram = None;
     while let Some(message) = wire.next()? {
-        said.push(message.clone());
+        note(&message);
         match message.tag {
             b'E' => return Ok(End::Refused),
             b'Z' => return Ok(End::Ready),
