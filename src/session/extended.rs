@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
+use super::expected::{By, Change, Expected};
 use super::flow::Flow;
-use super::link::{Batch, By, Change, Expected, Link, Portal, Presence, TxStatus, Unnamed};
+use super::link::{Batch, Link, Portal, Presence, TxStatus, Unnamed};
 use super::statement::{NAME_PREFIX, Statement, Statements};
 use super::{Leased, Message, Renamed, Session, Verdict, must_be_certain};
 use crate::config::PoolMode;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::link::Change;
+use super::expected::Change;
 use super::statement::Statement;
 
 /// Names of one session; costs a pointer while there are none.

@@ -4,11 +4,9 @@
 //! Sync that COPY eats, what an error skips) are in `docs/design/session.md`.
 
 use super::Session;
+use super::expected::{By, Change, Expected, Feed};
 use super::flow::Flow;
-use super::link::{
-    Batch, Bound, By, Change, CopyIn, Expected, Feed, Link, Parsed, Prepared, Reset, TxStatus,
-    Unnamed,
-};
+use super::link::{Batch, Bound, CopyIn, Link, Parsed, Prepared, Reset, TxStatus, Unnamed};
 use crate::wire::frame::{self, HEADER, PARSE_COMPLETE};
 
 /// Longest message of the server that is looked at as a whole; longer ones pass in pieces.
@@ -412,7 +410,7 @@ fn needs_whole(tag: u8) -> bool {
 mod tests {
     use super::*;
     use crate::session::SettingsTable;
-    use crate::session::link::Feed;
+    use crate::session::expected::Feed;
 
     fn answer(link: &mut Link, tag: u8, body: &[u8]) {
         let (mut input, mut out) = (Vec::new(), Vec::new());

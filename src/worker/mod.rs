@@ -7,6 +7,7 @@ mod cancels;
 mod changes;
 mod clients;
 mod deadlines;
+mod dialling;
 mod inbox;
 mod pool;
 mod pools;

@@ -1,24 +1,17 @@
-//! Server connections of a worker: dialling, lending, taking back, closing.
+//! Server connections of a worker: lending, taking back, closing. How they come: `dialling`.
 
-use std::rc::Rc;
-
-use mio::Interest;
 use mio::event::Source;
 
 use super::clients::ClientState;
-use super::deadlines::{Deadline, Millis, NEVER, Owner, after, millis};
-use super::inbox::{Dialled, Done, Message};
+use super::deadlines::{Deadline, Millis, NEVER, Owner, after};
+use super::inbox::Done;
 use super::relay::{Connected, End};
-use super::run::{Phase, READ, Turn, Worker, token};
+use super::run::{Phase, READ, Turn, Worker};
 use crate::config::PoolMode;
 use crate::error::{ClientError, SqlState};
-use crate::session::{Link, Session, Setting, Settings, TxStatus};
-use crate::upstream::backoff::Attempt;
-use crate::upstream::budget::{Permit, Waiter};
-use crate::upstream::{ServerCancel, Upstream, connect};
-
-/// When `min_size` could not be reached for want of permits: the wait until the next attempt.
-const WARM_AGAIN: Millis = 1_000;
+use crate::session::{Link, Session, Settings, TxStatus};
+use crate::upstream::ServerCancel;
+use crate::upstream::budget::Permit;
 
 /// One server connection.
 pub(super) struct Server {
@@ -27,7 +20,7 @@ pub(super) struct Server {
     pub(super) link: Link,
     pub(super) state: ServerState,
     pub(super) pool: usize,
-    generation: u32,
+    pub(super) generation: u32,
     pub(super) process_id: i32,
     /// How a query of it is cancelled.
     pub(super) cancel: std::sync::Arc<ServerCancel>,
@@ -37,10 +30,10 @@ pub(super) struct Server {
     pub(super) cancelling: Vec<Done>,
     /// Never to be lent again.
     pub(super) doubtful: bool,
-    dies: Millis,
+    pub(super) dies: Millis,
     pub(super) deadline: Deadline,
     /// Held until the server has gone.
-    _permit: Permit,
+    pub(super) _permit: Permit,
 }
 
 /// Who has a server connection.
@@ -66,224 +59,6 @@ pub(super) enum Purpose {
 }
 
 impl Worker {
-    /// Opens as many server connections as are wanted and allowed.
-    pub(super) fn fill(&mut self, slot: usize) {
-        // At the end nobody is in line and nothing is kept warm; and who is in the node's line is
-        // told when a permit is there.
-        if self.phase > Phase::Serving || self.pools[slot].ticket.is_some() {
-            return;
-        }
-        for _ in 0..self.pools[slot].wanted() {
-            let now = self.now;
-            let pool = &mut self.pools[slot];
-            let attempt = pool.backoff.may_try(now);
-            match attempt {
-                Attempt::Now | Attempt::Probe => {}
-                Attempt::After(wait) => {
-                    let at = now.saturating_add(wait);
-                    let owner = Owner::Pool(slot, pool.serial);
-                    return self.deadlines.set(&mut pool.deadline, owner, at);
-                }
-                Attempt::Probing => return,
-            }
-            if let Some(permit) = pool.node.try_acquire() {
-                self.dial(slot, permit);
-                continue;
-            }
-            if attempt == Attempt::Probe {
-                pool.backoff.abandoned(now);
-            }
-            return self.queue_for_permit(slot);
-        }
-    }
-
-    /// Gets in line at the node, and asks whoever has idle connections there to close one.
-    fn queue_for_permit(&mut self, slot: usize) {
-        let pool = &mut self.pools[slot];
-        if !pool.has_waiters() {
-            // What is kept warm does not compete with clients that wait.
-            let owner = Owner::Pool(slot, pool.serial);
-            let at = self.now + WARM_AGAIN;
-            return self.deadlines.set(&mut pool.deadline, owner, at);
-        }
-        let inbox = std::sync::Arc::clone(&self.workers.inboxes[self.number]);
-        let serial = pool.serial;
-        let grant = Box::new(move |permit| {
-            inbox.put(Message::Granted {
-                pool: slot,
-                serial,
-                permit,
-            });
-        });
-        let waiter = Waiter {
-            id: (self.number, serial),
-            since: self.now,
-        };
-        pool.ticket = Some((pool.node.enqueue(waiter, grant), self.now));
-        let node = pool.tenant.config.cluster.primary.clone();
-        self.workers.evict(&node);
-    }
-
-    /// The node has given a permit.
-    pub(super) fn granted(&mut self, slot: usize, permit: Permit) {
-        let pool = &mut self.pools[slot];
-        pool.ticket = None;
-        if pool.wanted() == 0 {
-            return;
-        }
-        match pool.backoff.may_try(self.now) {
-            Attempt::Now | Attempt::Probe => self.dial(slot, permit),
-            Attempt::After(_) | Attempt::Probing => drop(permit),
-        }
-        self.fill(slot);
-    }
-
-    fn dial(&mut self, slot: usize, permit: Permit) {
-        let settings = self.settings_to_dial(slot);
-        let pool = &mut self.pools[slot];
-        pool.dialling += 1;
-        let (serial, target) = (pool.serial, pool.target(settings));
-        let generation = pool.generation;
-        let connectors = std::sync::Arc::clone(&self.around.connectors);
-        let inbox = std::sync::Arc::clone(&self.workers.inboxes[self.number]);
-        self.around.dialler.spawn(async move {
-            let result = connect(&target, &connectors).await;
-            let dialled = Box::new(Dialled {
-                generation,
-                permit,
-                settings: target.settings,
-                result,
-            });
-            inbox.put(Message::Dialled {
-                pool: slot,
-                serial,
-                dialled,
-            });
-        });
-    }
-
-    /// A dial has ended.
-    pub(super) fn dialled(&mut self, slot: usize, dialled: Dialled) {
-        let Dialled {
-            generation,
-            permit,
-            settings,
-            result,
-        } = dialled;
-        let now = self.now;
-        let pool = &mut self.pools[slot];
-        pool.dialling -= 1;
-        match result {
-            Ok(upstream) => {
-                if pool.generation == generation {
-                    pool.backoff.succeeded();
-                    pool.last_error = None;
-                }
-                let fresh = pool.settings.intern(&settings);
-                self.connected(slot, upstream, (permit, generation, fresh));
-            }
-            Err(_) if pool.generation != generation => {}
-            Err(error) => {
-                let tenant = pool.tenant.slug();
-                tracing::warn!(%tenant, role = %pool.role, %error, "no server connection");
-                pool.backoff.failed(now);
-                let told = error.client_error();
-                pool.last_error = Some(told.clone());
-                drop(permit);
-                if error.is_final() && pool.open == 0 {
-                    self.refuse_all(slot, &told);
-                }
-            }
-        }
-        self.fill(slot);
-    }
-
-    /// Nobody in this line will be served: all are told why.
-    fn refuse_all(&mut self, slot: usize, error: &ClientError) {
-        let clients = &self.clients;
-        let mut told = Vec::new();
-        let pool = &mut self.pools[slot];
-        while let Some(w) = pool.first(|w| clients.get(w.client).is_some_and(|c| c.waits(w))) {
-            pool.skip_first();
-            told.push(w.client);
-        }
-        for client in told {
-            if self.clients[client].state == ClientState::Login {
-                let severity = crate::error::Severity::Fatal;
-                self.close_client(
-                    client,
-                    &ClientError {
-                        severity,
-                        ..error.clone()
-                    },
-                );
-            } else {
-                let severity = crate::error::Severity::Error;
-                self.refuse(
-                    client,
-                    &ClientError {
-                        severity,
-                        ..error.clone()
-                    },
-                );
-            }
-        }
-    }
-
-    /// One that was dialled for a former target is closed at once, its permit held to the end.
-    fn connected(
-        &mut self,
-        pool_slot: usize,
-        upstream: Upstream,
-        (permit, generation, fresh): (Permit, u32, Rc<Settings>),
-    ) {
-        let serial = self.next_serial();
-        let pool = &mut self.pools[pool_slot];
-        pool.open += 1;
-        let life = millis(pool.limits().max_lifetime);
-        // Up to a tenth less, so that connections opened together do not end together.
-        let jitter = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (life / 10 + 1);
-        let _known = fresh.reported.set(upstream.parameters.clone());
-        let config = &pool.tenant.config;
-        let cancel = ServerCancel {
-            node: config.cluster.primary.clone(),
-            tls: config.cluster.tls.clone(),
-            peer: upstream.peer,
-            process_id: upstream.process_id,
-            key: upstream.cancel_key,
-            connect_timeout: config.pool.connect_timeout,
-        };
-        let server = Server {
-            serial,
-            socket: Connected::new(upstream.stream, Vec::new()),
-            link: Link::new(fresh, upstream.parameters),
-            state: ServerState::Idle { since: self.now },
-            pool: pool_slot,
-            generation,
-            process_id: upstream.process_id,
-            cancel: std::sync::Arc::new(cancel),
-            cancels: 0,
-            cancelling: Vec::new(),
-            doubtful: false,
-            dies: if life == 0 {
-                NEVER
-            } else {
-                self.now + life - jitter
-            },
-            deadline: Deadline::default(),
-            _permit: permit,
-        };
-        let slot = self.servers.insert(server);
-        let token = token(Turn::Server(slot, serial));
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let stream = &mut self.servers[slot].socket.stream;
-        if let Err(error) = stream.register(self.poll.registry(), token, interest) {
-            tracing::error!(%error, "a server's socket cannot be watched");
-            return self.close_server(slot);
-        }
-        self.release(slot);
-    }
-
     /// A server connection at rest goes to the first in line, to its pool, or away.
     #[inline]
     pub(super) fn release(&mut self, slot: usize) {
@@ -346,20 +121,6 @@ impl Worker {
         }
         self.ready
             .push_back(Turn::Client(client, self.clients[client].serial));
-    }
-
-    /// What the next server connection of a pool is to be opened with: in session mode, the
-    /// settings of the first in line, once a server has taken them.
-    fn settings_to_dial(&mut self, slot: usize) -> Vec<Setting> {
-        let clients = &self.clients;
-        let pool = &mut self.pools[slot];
-        if !pool.is_session() {
-            return Vec::new();
-        }
-        let first = pool.first(|w| clients.get(w.client).is_some_and(|c| c.waits(w)));
-        let settings = first.map(|w| clients[w.client].session.settings());
-        let proven = settings.filter(|s| s.reported.get().is_some());
-        proven.map(|s| s.list().to_vec()).unwrap_or_default()
     }
 
     /// In session mode, an idle server connection that fits; if none does, the one that was idle
