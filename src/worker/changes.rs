@@ -124,13 +124,8 @@ impl Worker {
 
     /// Ends clients of these pools, as `why` says of their role.
     fn doom(&mut self, pools: &[usize], why: impl Fn(&str) -> Option<ClientError>) {
-        let of = |pool: usize| pools.contains(&pool);
-        let clients: Vec<usize> = self
-            .clients
-            .iter()
-            .filter(|(_, c)| of(c.pool))
-            .map(|(slot, _)| slot)
-            .collect();
+        let members = |pool: &usize| self.pools[*pool].members.clone();
+        let clients: Vec<usize> = pools.iter().flat_map(members).collect();
         for slot in clients {
             let Some(client) = self.clients.get_mut(slot) else {
                 continue;

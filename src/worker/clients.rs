@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub(super) session: Session,
     pub(super) state: ClientState,
     pub(super) pool: usize,
+    /// Its place among the pool's members.
+    pub(super) seat: usize,
     /// Its last wait, by a number that no other client's wait on this worker has: its slot may have
     /// had another occupant, whose entry is still in some line.
     pub(super) turn: u64,
@@ -122,6 +124,7 @@ impl Worker {
             session: Session::new(settings, serial),
             state: ClientState::Idle,
             pool,
+            seat: self.pools[pool].members.len(),
             turn: 0,
             since: self.now,
             leased_at: 0,
@@ -131,6 +134,7 @@ impl Worker {
             doom: None,
             _places: new.places,
         });
+        self.pools[pool].members.push(slot);
         let token = token(Turn::Client(slot, serial));
         let interest = Interest::READABLE | Interest::WRITABLE;
         let stream = &mut self.clients[slot].socket.stream;
@@ -365,8 +369,11 @@ impl Worker {
             }
         }
         let pool = &mut self.pools[client.pool];
-        pool.clients -= 1;
-        if pool.clients == 0 {
+        pool.members.swap_remove(client.seat);
+        if let Some(&moved) = pool.members.get(client.seat) {
+            self.clients[moved].seat = client.seat;
+        }
+        if pool.members.is_empty() {
             pool.deserted = Some(self.now);
             self.plan(client.pool);
         }

@@ -36,7 +36,8 @@ pub(super) struct Pool {
     pub(super) ticket: Option<(Ticket, Millis)>,
     waiters: VecDeque<Waiter>,
     waiting: usize,
-    pub(super) clients: usize,
+    /// Slots of its clients, each at its [`super::clients::Client::seat`].
+    pub(super) members: Vec<usize>,
     pub(super) settings: SettingsTable,
     pub(super) statements: Statements,
     pub(super) backoff: Backoff,
@@ -109,7 +110,7 @@ impl Pool {
             ticket: None,
             waiters: VecDeque::new(),
             waiting: 0,
-            clients: 0,
+            members: Vec::new(),
             settings: SettingsTable::default(),
             statements: Statements::default(),
             backoff: Backoff::new(serial),
@@ -136,7 +137,6 @@ impl Pool {
 
     /// A client has logged in: its key is the newest proof there is.
     pub(super) fn greet(&mut self, identity: &Identity) {
-        self.clients += 1;
         self.deserted = None;
         if self.tenant.config.login.is_none() && identity.key.is_some() {
             let fresh = credentials(&self.tenant, &self.role, identity.key.as_ref());

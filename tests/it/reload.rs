@@ -145,6 +145,29 @@ fn a_suspended_tenant_is_refused_and_its_clients_end_after_their_transaction() {
 }
 
 #[test]
+fn whoever_came_and_went_before_all_clients_of_a_suspended_tenant_end_and_no_others() {
+    let pair = Pair::fresh();
+    let proxy = Proxy::start(&pair.toml(""));
+    let bystander = Bystander::of(&proxy);
+    let mut clients: Vec<Client> = (0..12).map(|_| proxy.client("one")).collect();
+    let mut others: Vec<Client> = (0..3).map(|_| proxy.client("two")).collect();
+    for leaving in [0, 10, 4, 4] {
+        drop(clients.swap_remove(leaving));
+    }
+    eventually("they have left", || proxy.app.clients() == 12);
+    clients.extend((0..3).map(|_| proxy.client("one")));
+    proxy.reload(&pair.toml("status = 'suspended'"));
+    for client in &mut clients {
+        assert_eq!(code(client), "57P03");
+    }
+    for other in &mut others {
+        assert_eq!(other.value("SELECT 1"), "1");
+    }
+    eventually("all have ended", || proxy.app.clients() == 4);
+    bystander.noticed_nothing();
+}
+
+#[test]
 fn clients_of_a_paused_tenant_wait_and_go_on() {
     let pair = Pair::fresh();
     let proxy = Proxy::start(&pair.toml(""));
