@@ -277,18 +277,16 @@ fn serve(
     }
 }
 
-/// The server may act on a cancel request until it closes the connection of the request: until then
-/// its server connection must not be lent to another client.
-#[test]
-fn a_lease_is_not_handed_on_while_a_cancel_is_in_flight() {
-    let server = SlowCanceller::start();
+/// A pool of one server connection whose query has ended by itself while a cancel request for it is
+/// still on its way: the proxy, the client that asked, and the request.
+fn late_cancel(server: &SlowCanceller) -> (Proxy, Client, TcpStream) {
     let database = Database {
         name: "scripted".into(),
         port: server.port,
     };
     let proxy = Proxy::of(&database, "size = 1\nconnect_timeout = '20s'");
-    let (mut first, mut second) = (proxy.client("scripted"), proxy.client("scripted"));
-    first.put(&Frames::default().query("SELECT 'wait'"));
+    let mut client = proxy.client("scripted");
+    client.put(&Frames::default().query("SELECT 'wait'"));
     assert_eq!(
         proxy
             .client("scripted")
@@ -296,18 +294,47 @@ fn a_lease_is_not_handed_on_while_a_cancel_is_in_flight() {
             .tags(),
         "Z"
     );
-    cancel(proxy.address(), &first.cancel_key);
+    cancel(proxy.address(), &client.cancel_key);
     let request = server
         .cancels
         .recv_timeout(Duration::from_secs(20))
         .unwrap();
-    second.put(&Frames::default().query("SELECT 2"));
-    // The query ends by itself while the request is still on its way.
     server.answer.store(true, Ordering::Release);
-    assert_eq!(first.ready().one(), "0");
+    assert_eq!(client.ready().one(), "0");
+    (proxy, client, request)
+}
+
+/// The server may act on a cancel request until it closes the connection of the request: until then
+/// its server connection must not be lent to another client.
+#[test]
+fn a_lease_is_not_handed_on_while_a_cancel_is_in_flight() {
+    let server = SlowCanceller::start();
+    let (proxy, _first, request) = late_cancel(&server);
+    let mut second = proxy.client("scripted");
+    second.put(&Frames::default().query("SELECT 2"));
     assert!(second.is_silent(Duration::from_millis(150)));
     drop(request);
     assert_eq!(second.ready().one(), "0");
+}
+
+#[test]
+fn a_late_cancel_does_not_meet_the_next_query_of_the_same_client() {
+    let server = SlowCanceller::start();
+    let (_proxy, mut client, request) = late_cancel(&server);
+    client.put(&Frames::default().query("SELECT 2"));
+    assert!(client.is_silent(Duration::from_millis(150)));
+    drop(request);
+    assert_eq!(client.ready().one(), "0");
+}
+
+#[test]
+fn a_late_cancel_of_a_client_that_vanished_meets_nobody() {
+    let server = SlowCanceller::start();
+    let (proxy, client, request) = late_cancel(&server);
+    drop(client);
+    // Number 1 was the cancel request.
+    assert_eq!(proxy.client("scripted").value("SELECT 2"), "2");
+    drop(request);
 }
 
 /// Whether the request was carried out is not known: the server connection is not lent again.

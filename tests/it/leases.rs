@@ -310,6 +310,57 @@ fn half_read_server_connection_of_a_client_that_vanished_is_never_handed_on() {
     assert_eq!(proxy.client("scripted").value("SELECT 1"), "1");
 }
 
+/// A query and the first half of a message that the server ignores: CopyData outside of COPY.
+fn with_half_a_message() -> (Frames, &'static [u8]) {
+    let first = frames().query("SELECT 1").raw(b"d\0\0\0\x10half of");
+    (first, b" it ..")
+}
+
+#[test]
+fn lease_is_kept_while_a_message_of_the_client_is_half_sent() {
+    let (_database, _proxy, mut a, mut b) = pair();
+    let (first, rest) = with_half_a_message();
+    a.put(&first);
+    assert_eq!(a.ready().one(), "1");
+    b.put(&frames().query("SELECT 2"));
+    assert!(b.is_silent(MOMENT));
+    a.put(&frames().raw(rest));
+    assert_eq!(b.ready().one(), "2");
+}
+
+#[test]
+fn server_connection_of_a_client_that_vanished_in_mid_message_is_never_handed_on() {
+    let (_database, _proxy, mut a, mut b) = pair();
+    let backend = a.backend();
+    a.put(&with_half_a_message().0);
+    assert_eq!(a.ready().one(), "1");
+    drop(a);
+    assert_ne!(b.backend(), backend);
+}
+
+#[test]
+fn lease_is_kept_while_a_message_of_the_server_is_half_read() {
+    let (finish, may_finish) = mpsc::sync_channel(64);
+    let may_finish = std::sync::Mutex::new(may_finish);
+    let (_server, proxy) = scripted(move |mut peer| {
+        peer.read();
+        // In one packet: the end of the answer, and half a notice.
+        peer.raw(b"I\0\0\0\x04Z\0\0\0\x05IN\0\0\0\x17SNOTICE\0C00")
+            .ok();
+        may_finish.lock().unwrap().recv().ok();
+        peer.raw(b"000\0Mx\0\0").ok();
+        peer.serve();
+    });
+    let (mut a, mut b) = (proxy.client("scripted"), proxy.client("scripted"));
+    a.put(&frames().query(""));
+    assert_eq!(a.ready().tags(), "IZ");
+    b.put(&frames().query("SELECT 1"));
+    assert!(b.is_silent(MOMENT));
+    finish.send(()).unwrap();
+    let reply = b.ready();
+    assert_eq!((reply.tags().as_str(), reply.one()), ("TDCZ", "0".into()));
+}
+
 #[test]
 fn transaction_of_a_client_that_vanished_is_never_handed_on() {
     let (database, _proxy, mut a, mut b) = pair();
