@@ -279,12 +279,13 @@ fn serve(
 
 /// A pool of one server connection whose query has ended by itself while a cancel request for it is
 /// still on its way: the proxy, the client that asked, and the request.
-fn late_cancel(server: &SlowCanceller) -> (Proxy, Client, TcpStream) {
+fn late_cancel(server: &SlowCanceller, pool: &str) -> (Proxy, Client, TcpStream) {
     let database = Database {
         name: "scripted".into(),
         port: server.port,
     };
-    let proxy = Proxy::of(&database, "size = 1\nconnect_timeout = '20s'");
+    let pool = format!("size = 1\nconnect_timeout = '60s'\n{pool}");
+    let proxy = Proxy::of(&database, &pool);
     let mut client = proxy.client("scripted");
     client.put(&Frames::default().query("SELECT 'wait'"));
     assert_eq!(
@@ -309,7 +310,7 @@ fn late_cancel(server: &SlowCanceller) -> (Proxy, Client, TcpStream) {
 #[test]
 fn a_lease_is_not_handed_on_while_a_cancel_is_in_flight() {
     let server = SlowCanceller::start();
-    let (proxy, _first, request) = late_cancel(&server);
+    let (proxy, _first, request) = late_cancel(&server, "");
     let mut second = proxy.client("scripted");
     second.put(&Frames::default().query("SELECT 2"));
     assert!(second.is_silent(Duration::from_millis(150)));
@@ -320,7 +321,7 @@ fn a_lease_is_not_handed_on_while_a_cancel_is_in_flight() {
 #[test]
 fn a_late_cancel_does_not_meet_the_next_query_of_the_same_client() {
     let server = SlowCanceller::start();
-    let (_proxy, mut client, request) = late_cancel(&server);
+    let (_proxy, mut client, request) = late_cancel(&server, "");
     client.put(&Frames::default().query("SELECT 2"));
     assert!(client.is_silent(Duration::from_millis(150)));
     drop(request);
@@ -328,10 +329,10 @@ fn a_late_cancel_does_not_meet_the_next_query_of_the_same_client() {
 }
 
 #[test]
-fn a_late_cancel_of_a_client_that_vanished_meets_nobody() {
+fn a_late_cancel_of_a_client_that_was_ended_meets_nobody() {
     let server = SlowCanceller::start();
-    let (proxy, client, request) = late_cancel(&server);
-    drop(client);
+    let (proxy, mut client, request) = late_cancel(&server, "client_idle_timeout = '200ms'");
+    client.end();
     // Number 1 was the cancel request.
     assert_eq!(proxy.client("scripted").value("SELECT 2"), "2");
     drop(request);
