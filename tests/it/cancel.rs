@@ -12,12 +12,18 @@ use super::support::patience::eventually;
 use super::support::postgres::Database;
 use super::support::proxy::{Proxy, Toml};
 
-/// Sends a cancel request and waits until it was taken.
-fn cancel(address: SocketAddr, key: &[u8]) {
+/// Sends a cancel request; its end says that it was carried out.
+fn request_cancel(address: SocketAddr, key: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(address).unwrap();
     let len = u32::try_from(8 + key.len()).unwrap();
     let request = [&len.to_be_bytes()[..], &80_877_102_u32.to_be_bytes(), key].concat();
     socket.write_all(&request).unwrap();
+    socket
+}
+
+/// Sends a cancel request and waits until it was carried out.
+fn cancel(address: SocketAddr, key: &[u8]) {
+    let mut socket = request_cancel(address, key);
     let mut rest = Vec::new();
     // A reset says the same as an end.
     let _ended = socket.read_to_end(&mut rest);
@@ -295,7 +301,7 @@ fn late_cancel(server: &SlowCanceller, pool: &str) -> (Proxy, Client, TcpStream)
             .tags(),
         "Z"
     );
-    cancel(proxy.address(), &client.cancel_key);
+    let _waits_for_its_end = request_cancel(proxy.address(), &client.cancel_key);
     let request = server
         .cancels
         .recv_timeout(Duration::from_secs(20))
@@ -357,7 +363,7 @@ fn a_server_connection_whose_cancel_is_in_doubt_is_replaced() {
             .tags(),
         "Z"
     );
-    cancel(proxy.address(), &client.cancel_key);
+    let _waits_for_its_end = request_cancel(proxy.address(), &client.cancel_key);
     let request = server
         .cancels
         .recv_timeout(Duration::from_secs(20))
