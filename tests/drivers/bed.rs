@@ -102,7 +102,7 @@ fn scripts(
     println!("drivers: {what}");
     let status = Command::new("tests/drivers/run")
         .args(names)
-        .env("PGHOST", "localhost")
+        .env("PGHOST", "127.0.0.1")
         .env("PGPORT", target.port.to_string())
         .env("PGUSER", "app")
         .env("PGPASSWORD", target.password)
