@@ -99,11 +99,15 @@ fn the_cap_holds_over_tenants_pools_and_workers() {
 #[test]
 fn idle_connections_of_others_are_closed_when_somebody_waits() {
     let databases = [Database::fresh(), Database::fresh(), Database::fresh()];
-    let proxy = node(&databases, 1, "").start();
-    let mut clients: Vec<Client> = databases.iter().map(|d| proxy.client(&d.name)).collect();
-    for _ in 0..5 {
-        for (client, database) in clients.iter_mut().zip(&databases) {
-            assert_eq!(client.value("SELECT current_database()"), database.name);
+    // With two workers the idle connection may be another worker's.
+    for workers in ["workers = 1", "workers = 2"] {
+        let toml = node(&databases, 1, "").text();
+        let proxy = Proxy::start(&toml.replace("workers = 1", workers));
+        let mut clients: Vec<Client> = databases.iter().map(|d| proxy.client(&d.name)).collect();
+        for _ in 0..5 {
+            for (client, database) in clients.iter_mut().zip(&databases) {
+                assert_eq!(client.value("SELECT current_database()"), database.name);
+            }
         }
     }
 }

@@ -134,6 +134,21 @@ fn a_killed_backend_in_a_transaction_ends_its_client() {
 }
 
 #[test]
+fn who_waits_for_a_server_connection_that_is_killed_gets_another() {
+    let database = Database::fresh();
+    let proxy = Proxy::of(&database, "size = 1");
+    let (mut holder, mut waiting) = (proxy.client(&database.name), proxy.client(&database.name));
+    holder.query("BEGIN");
+    let backend = holder.backend();
+    waiting.put(&Frames::default().query("SELECT 'served'"));
+    // The one worker has put it in line when it answers somebody who came later.
+    let settled = proxy.client(&database.name).ask(&Frames::default().sync());
+    assert_eq!(settled.tags(), "Z");
+    database.admin(&format!("SELECT pg_terminate_backend({backend})"));
+    assert_eq!(waiting.ready().one(), "served");
+}
+
+#[test]
 fn a_killed_idle_backend_is_nobodys_concern() {
     let database = Database::fresh();
     let proxy = Proxy::of(&database, "size = 1");

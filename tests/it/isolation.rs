@@ -153,6 +153,74 @@ fn split(sql: &str) -> Vec<&str> {
 }
 
 #[test]
+fn state_left_by_a_function_call_is_never_seen_by_another() {
+    let (database, proxy) = world(3);
+    let (mut one, mut other) = (proxy.client(&database.name), proxy.client(&database.name));
+    // set_config(text, text, bool), OID 2078, all in text.
+    let body = b"\0\0\x08\x1e\0\0\0\x03\0\0\0\x08work_mem\0\0\0\x037MB\0\0\0\x01f\0\0";
+    let reply = one.ask(&Frames::default().message(b'F', body));
+    assert_eq!(reply.tags(), "VZ", "{reply:?}");
+    assert_eq!(other.value("SHOW work_mem"), "4MB");
+    assert_eq!(one.value("SHOW work_mem"), "7MB");
+    drop(one);
+    let mut all: Vec<Client> = (0..3).map(|_| proxy.client(&database.name)).collect();
+    for client in &mut all {
+        client.query("BEGIN");
+        assert_eq!(client.value("SHOW work_mem"), "4MB");
+    }
+}
+
+/// The second session prepares it without a server connection, since a server has taken it before.
+#[test]
+fn state_left_by_a_text_that_was_prepared_before_is_never_seen_by_another() {
+    let (database, proxy) = world(1);
+    let setting = "SELECT set_config('work_mem', '7MB', false)";
+    let run = || Frames::default().bind("s", &[]).execute().sync();
+    for _ in 0..2 {
+        let mut one = proxy.client(&database.name);
+        assert_eq!(
+            one.ask(&Frames::default().parse("s", setting).sync())
+                .tags(),
+            "1Z"
+        );
+        assert_eq!(one.ask(&run()).one(), "7MB");
+        assert_eq!(one.value("SHOW work_mem"), "7MB");
+        drop(one);
+        assert_eq!(proxy.client(&database.name).value("SHOW work_mem"), "4MB");
+    }
+}
+
+/// With `pg_temp` in the path every new table is a temporary one, whatever its statement says.
+#[test]
+fn tables_of_a_session_whose_path_makes_them_temporary_are_never_seen_by_another() {
+    let (database, proxy) = world(1);
+    let path = [("search_path", "pg_temp, public")];
+    let mut one = proxy.client_with(&database.name, &path);
+    assert!(
+        one.query("CREATE TABLE mine AS SELECT 1")
+            .errors()
+            .is_empty()
+    );
+    assert_eq!(one.value("SELECT count(*) FROM mine"), "1");
+    drop(one);
+    let mut other = proxy.client(&database.name);
+    assert_eq!(
+        other.value("SELECT coalesce(to_regclass('mine')::text, '')"),
+        ""
+    );
+}
+
+#[test]
+fn startup_settings_are_there_again_after_a_reset() {
+    let (database, proxy) = world(1);
+    for _ in 0..3 {
+        let mut one = proxy.client_with(&database.name, &[("TimeZone", "Asia/Tokyo")]);
+        assert_eq!(one.value("SHOW TimeZone"), "Asia/Tokyo");
+        assert!(one.query("SET work_mem = '7MB'").errors().is_empty());
+    }
+}
+
+#[test]
 fn set_local_ends_with_its_transaction_and_does_not_pin() {
     let (database, proxy) = world(1);
     let (mut a, mut b) = (proxy.client(&database.name), proxy.client(&database.name));

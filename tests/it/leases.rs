@@ -310,6 +310,26 @@ fn half_read_server_connection_of_a_client_that_vanished_is_never_handed_on() {
     assert_eq!(proxy.client("scripted").value("SELECT 1"), "1");
 }
 
+#[test]
+fn server_connection_that_could_not_be_reset_is_never_handed_on() {
+    let (_server, proxy) = scripted(|mut peer| {
+        while let Some(message) = peer.read() {
+            let asked = if message.body == b"DISCARD ALL\0" {
+                peer.raw(b"E\0\0\0\x16SERROR\0CXX000\0Mx\0\0Z\0\0\0\x05I")
+            } else {
+                peer.answer(&peer.number.to_string())
+            };
+            if asked.is_err() {
+                return;
+            }
+        }
+    });
+    let mut a = proxy.client("scripted");
+    assert_eq!(a.value("SET work_mem = '7MB'"), "0");
+    drop(a);
+    assert_eq!(proxy.client("scripted").value("SELECT 1"), "1");
+}
+
 /// A query and the first half of a message that the server ignores: CopyData outside of COPY.
 fn with_half_a_message() -> (Frames, &'static [u8]) {
     let first = frames().query("SELECT 1").raw(b"d\0\0\0\x10half of");

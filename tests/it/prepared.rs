@@ -476,6 +476,21 @@ fn statement_parsed_under_set_local_is_shared_with_nobody() {
 }
 
 #[test]
+fn statement_parsed_under_set_is_shared_with_nobody() {
+    let database = Database::fresh();
+    let proxy = Proxy::of(&database, "size = 1");
+    let mut a = proxy.client(&database.name);
+    let sql = "SELECT extract(epoch FROM '2024-01-01 00:00'::timestamptz)::bigint";
+    let prepare = frames().parse("s", sql).bind("s", &[]).execute().sync();
+    let here = a.ask(&prepare).one();
+    let mut b = proxy.client(&database.name);
+    b.query("SET TimeZone = 'Asia/Tokyo'");
+    assert_eq!(b.ask(&prepare).one(), "1704034800");
+    drop(b);
+    assert_eq!(a.ask(&run("s")).one(), here);
+}
+
+#[test]
 fn parse_in_a_failed_transaction_leaves_no_name() {
     let (database, proxy, _) = world("");
     let dialogue = [

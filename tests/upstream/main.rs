@@ -327,6 +327,38 @@ async fn unreachable_and_silent_servers_are_told_apart() {
     assert!(matches!(missing, ConnectError::Unreachable(_)), "{missing}");
 }
 
+/// Until the server has gone it counts the connection, so whoever holds a permit for it must wait.
+#[tokio::test]
+async fn a_failed_connect_ends_when_the_server_has_ended_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut fails = target("127.0.0.1", listener.local_addr().unwrap().port(), "trust");
+    fails.connect_query = "SELECT 1/0".to_owned();
+    let (end, may_end) = std::sync::mpsc::sync_channel(1);
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut request = [0; 200];
+        assert!(socket.read(&mut request).unwrap() > 8, "a startup packet");
+        socket
+            .write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I")
+            .unwrap();
+        assert!(socket.read(&mut request).unwrap() > 5, "connect_query");
+        socket
+            .write_all(b"E\0\0\0\x16SERROR\0C22012\0Mx\0\0Z\0\0\0\x05I")
+            .unwrap();
+        may_end.recv().unwrap();
+    });
+    let connectors = Connectors::default();
+    let mut connecting = std::pin::pin!(connect(&fails, &connectors));
+    let early = tokio::time::timeout(Duration::from_millis(300), connecting.as_mut()).await;
+    assert!(early.is_err(), "it has ended before the server did");
+    end.send(()).unwrap();
+    assert!(matches!(
+        connecting.await,
+        Err(ConnectError::ConnectQuery(_))
+    ));
+    server.join().unwrap();
+}
+
 /// A server that answers SSLRequest with these bytes; returns what came after it.
 fn answering(answer: &'static [u8]) -> (u16, std::thread::JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
