@@ -258,8 +258,6 @@ impl Link {
     /// Appends DISCARD ALL: all that a former session may have left and that it is known to undo.
     pub fn put_discard(&mut self, out: &mut Vec<u8>) {
         self.put_own_query(b"DISCARD ALL", out);
-        self.prepared.clear();
-        self.settings = Rc::clone(&self.fresh);
     }
 
     /// Makes sure the server has the statement: evicts and parses where it must.
