@@ -212,6 +212,47 @@ fn client_that_does_not_read_stops_its_server() {
 }
 
 #[test]
+fn server_that_does_not_read_stops_its_client() {
+    const DATA: usize = 64 << 20;
+    let server = ScriptedServer::start(|mut peer| {
+        if peer.number > 0 {
+            return peer.serve();
+        }
+        peer.read();
+        // CopyInResponse; then it reads nothing until the test is over.
+        peer.raw(b"G\0\0\0\x07\0\0\0").ok();
+        std::thread::park_timeout(PATIENCE);
+    });
+    let proxy = Toml::default()
+        .pool("size = 2")
+        .cluster("main", server.database().port, "")
+        .tenant("scripted", "main", &server.database(), "")
+        .start();
+    let mut a = proxy.client("scripted");
+    a.put(&frames().query("COPY t FROM STDIN"));
+    a.until(b'G');
+    // Nobody takes anything for this long: the pipe is full.
+    a.socket
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let chunk = frames().copy_data(&"x".repeat(64 << 10)).0;
+    let mut sent = 0;
+    while sent < DATA && a.send(&chunk).is_ok() {
+        sent += chunk.len();
+    }
+    // As above.
+    assert!(
+        sent < DATA / 2,
+        "{sent} bytes went to a server that does not read"
+    );
+    assert_eq!(
+        proxy.client("scripted").value("SELECT 1"),
+        "1",
+        "others are served"
+    );
+}
+
+#[test]
 fn clients_that_vanish_anywhere_leave_no_slot_behind() {
     let (database, proxy, mut good) = world();
     let bytes = everything().0;
