@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::link::Unnamed;
+use super::settings::SettingChange;
 use super::statement::Statement;
 
 /// Who sent a request: the client, whose reply it gets, or we, who swallow it.
@@ -19,6 +20,8 @@ pub(super) enum Expected {
     Query(By),
     /// The client's `DEALLOCATE name`, sent under the server's name.
     Deallocate(Box<[u8]>, Rc<Statement>),
+    /// The client's SET or RESET as a simple query, and the change it makes.
+    SetQuery(SettingChange),
     /// A function call, up to its ReadyForQuery.
     Call,
     /// Parse of a shared statement. `Client`: a name of the session changed with it.
@@ -30,6 +33,8 @@ pub(super) enum Expected {
     Bind,
     Describe,
     Execute(Feed),
+    /// Execute of a SET or RESET, and the change it makes.
+    Set(SettingChange),
     Close(By),
     /// Close of the unnamed statement.
     CloseUnnamed(By),
@@ -49,6 +54,7 @@ impl Expected {
             self,
             Self::Query(By::Client)
                 | Self::Deallocate(..)
+                | Self::SetQuery(_)
                 | Self::Parse(By::Client, _)
                 | Self::ParseUnnamed(_)
                 | Self::CloseUnnamed(_)
@@ -61,7 +67,7 @@ impl Expected {
     pub(super) fn ends_segment(&self) -> bool {
         matches!(
             self,
-            Self::Query(_) | Self::Deallocate(..) | Self::Call | Self::Sync(_)
+            Self::Query(_) | Self::Deallocate(..) | Self::SetQuery(_) | Self::Call | Self::Sync(_)
         )
     }
 

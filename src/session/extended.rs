@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::expected::{By, Change, Expected};
+use super::expected::{By, Change, Expected, Feed};
 use super::flow::Flow;
 use super::link::{Batch, Link, Portal, Presence, TxStatus, Unnamed};
 use super::statement::{NAME_PREFIX, Statement, Statements};
@@ -223,6 +223,11 @@ impl Session {
             } else {
                 self.names.find(name)
             };
+            let sets = bound.filter(|s| s.survey.effect == Effect::Setting);
+            leased.link.portal = sets.filter(|_| portal == Portal::Unnamed).cloned();
+            if sets.is_some() && portal == Portal::Named {
+                self.pin = self.pin.or(Some(PinReason::Setting));
+            }
             if let Some(statement) = bound {
                 leased.link.note_bound(statement, portal);
             }
@@ -239,6 +244,29 @@ impl Session {
         );
         leased.link.expected.push_back(Expected::Bind);
         Ok(())
+    }
+
+    pub(super) fn execute(
+        &mut self,
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) {
+        let link = &mut *leased.link;
+        link.batch = Batch::Open;
+        link.flush_asked = false;
+        let unnamed = message.body().first() == Some(&0);
+        let sets = link.portal.as_ref().filter(|_| unnamed);
+        let change = sets.and_then(|statement| {
+            let definition = &statement.definition;
+            let text = cstr(definition).map_or(&**definition, |(text, _)| text);
+            self.carry(text, leased.mode)
+        });
+        link.expected.push_back(match change {
+            Some(change) => Expected::Set(change),
+            None => Expected::Execute(Feed::Due),
+        });
+        flow.pass(message.range());
     }
 
     pub(super) fn describe(

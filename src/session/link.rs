@@ -102,6 +102,8 @@ pub struct Link {
     pub(super) forgets: bool,
     /// Names in `DEALLOCATE name` that were parsed as the unnamed statement, under the server's name.
     pub(super) deallocates: VecDeque<(Box<[u8]>, Rc<Statement>)>,
+    /// The SET that the unnamed portal runs.
+    pub(super) portal: Option<Rc<Statement>>,
     /// A Flush of our own was sent behind the last Execute.
     pub(super) flush_asked: bool,
     pub(super) reset: Reset,
@@ -139,6 +141,7 @@ impl Link {
             copy_portal: false,
             forgets: false,
             deallocates: VecDeque::new(),
+            portal: None,
             flush_asked: false,
             reset: Reset::None,
             schema: false,

@@ -5,6 +5,7 @@
 //! `docs/design/session.md`. The machine holds no bytes: what it does not use, the worker keeps
 //! and gives again, together with what came later.
 
+mod carry;
 mod expected;
 mod extended;
 mod flow;
@@ -28,6 +29,7 @@ use crate::config::PoolMode;
 use crate::error::ClientError;
 use crate::wire::frame::{self, PARSE_COMPLETE, READY_IDLE};
 use crate::wire::sql::PinReason;
+use carry::Changes;
 use expected::{By, Change, Expected, Feed};
 use link::{Batch, Bound, CopyIn, Unnamed};
 use message::{Message, Renamed, next_header, unknown_message};
@@ -52,8 +54,12 @@ pub struct Session {
     left_dropped: bool,
     /// A message was refused: all up to the Sync is dropped.
     refused: bool,
-    /// SET LOCAL in this transaction: what is parsed now is shared with nobody.
+    /// A setting changes in this lease: what is parsed now is shared with nobody.
     local: bool,
+    /// There is a savepoint in this transaction.
+    savepoint: bool,
+    /// Settings changed in this lease.
+    changes: Option<Box<Changes>>,
     /// The server waits for a Sync that was kept from it.
     owes_sync: bool,
     pin: Option<PinReason>,
@@ -112,6 +118,8 @@ impl Session {
             left_dropped: false,
             refused: false,
             local: false,
+            savepoint: false,
+            changes: None,
             owes_sync: false,
             undiscardable: pin.is_some(),
             pin,
@@ -143,6 +151,8 @@ impl Session {
     #[inline]
     pub fn end_of_lease(&mut self) {
         self.local = false;
+        self.savepoint = false;
+        self.changes = None;
     }
 
     /// Reads messages of a client without a lease. Replies of our own go to `to_client`.
@@ -294,10 +304,7 @@ impl Session {
             b'D' => self.describe(message, leased, flow),
             b'C' => self.close(message, leased, flow),
             b'E' => {
-                link.batch = Batch::Open;
-                link.expected.push_back(Expected::Execute(Feed::Due));
-                link.flush_asked = false;
-                flow.pass(message.range());
+                self.execute(message, leased, flow);
                 Ok(())
             }
             b'S' => self.sync(message, link, flow),

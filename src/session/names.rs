@@ -20,6 +20,10 @@ impl Names {
         self.0.as_ref()?.get(name)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(super) fn add(&mut self, name: &[u8], statement: Rc<Statement>) {
         self.0
             .get_or_insert_default()

@@ -116,13 +116,13 @@ impl Replies<'_> {
         };
         let done = match (front, tag) {
             (
-                Expected::Query(_) | Expected::Deallocate(..),
+                Expected::Query(_) | Expected::Deallocate(..) | Expected::SetQuery(_),
                 b'T' | b'D' | b'd' | b'c' | b'I' | b'H',
             )
             | (Expected::Execute(_), b'D' | b'd' | b'c' | b'H')
             | (Expected::Describe, b't')
             | (Expected::Call, b'V') => false,
-            (Expected::Query(_) | Expected::Deallocate(..), b'C') => {
+            (Expected::Query(_) | Expected::Deallocate(..) | Expected::SetQuery(_), b'C') => {
                 self.completed(body);
                 false
             }
@@ -135,7 +135,7 @@ impl Replies<'_> {
                 self.copy_begins();
                 false
             }
-            (Expected::Execute(_), b'C') => {
+            (Expected::Execute(_) | Expected::Set(_), b'C') => {
                 self.completed(body);
                 true
             }
@@ -148,7 +148,11 @@ impl Replies<'_> {
             | (Expected::Close(_) | Expected::CloseUnnamed(_) | Expected::Evict(_), b'3')
             | (Expected::Describe, b'T' | b'n') => true,
             (
-                Expected::Query(_) | Expected::Deallocate(..) | Expected::Call | Expected::Sync(_),
+                Expected::Query(_)
+                | Expected::Deallocate(..)
+                | Expected::SetQuery(_)
+                | Expected::Call
+                | Expected::Sync(_),
                 b'Z',
             ) => {
                 self.ready(body)?;
@@ -219,12 +223,17 @@ impl Replies<'_> {
             self.link.deallocates.clear();
         }
         self.link.copy_portal &= self.link.status == TxStatus::Open;
+        if self.link.status == TxStatus::Idle
+            && let Some(session) = &mut self.session
+        {
+            session.settle_changes();
+        }
         let by_client = matches!(
             self.link.expected.front(),
             Some(Expected::Query(By::Client))
         );
         if by_client && std::mem::replace(&mut self.link.reset, Reset::None) == Reset::Seen {
-            self.link.settings = std::rc::Rc::clone(&self.link.fresh);
+            self.all_reset();
         }
         Ok(())
     }
@@ -233,6 +242,7 @@ impl Replies<'_> {
     fn completed(&mut self, body: &[u8]) {
         self.link.copy = CopyIn::None;
         self.link.schema |= is_ddl(body);
+        self.note_changes(body);
         let Some(b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" | b"DEALLOCATE\0") = Some(body) else {
             return;
         };
@@ -251,7 +261,7 @@ impl Replies<'_> {
         } else {
             self.link.forget_all();
             if body == b"DISCARD ALL\0" {
-                self.link.settings = std::rc::Rc::clone(&self.link.fresh);
+                self.all_reset();
             }
             if let Some(session) = &mut self.session {
                 session.names.forget_all(&self.link.journal);
@@ -259,8 +269,36 @@ impl Replies<'_> {
         }
     }
 
+    /// The server connection is as it was when it was fresh, and so is its session.
+    fn all_reset(&mut self) {
+        self.link.settings = std::rc::Rc::clone(&self.link.fresh);
+        if let Some(session) = &mut self.session {
+            session.reset_all();
+        }
+    }
+
+    /// What a completed command did to the session's settings.
+    fn note_changes(&mut self, tag: &[u8]) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        match tag {
+            b"COMMIT\0" => session.settle_changes(),
+            b"ROLLBACK\0" => session.unchange(),
+            _ => {
+                let front = self.link.expected.front();
+                if let Some(change) = front.and_then(|front| front.change(tag)) {
+                    session.changed(change);
+                }
+            }
+        }
+    }
+
     fn error(&mut self, body: &[u8], flow: &mut Flow<'_>) -> Fate {
         self.answer_local(flow);
+        if let Some(session) = &mut self.session {
+            session.unchange();
+        }
         let fed = self.link.copy;
         self.link.reset = Reset::None;
         self.link.schema |= is_stale_plan(body);
@@ -277,7 +315,11 @@ impl Replies<'_> {
                 Fate::Swallow
             }
             Some(
-                Expected::Query(_) | Expected::Deallocate(..) | Expected::Call | Expected::Sync(_),
+                Expected::Query(_)
+                | Expected::Deallocate(..)
+                | Expected::SetQuery(_)
+                | Expected::Call
+                | Expected::Sync(_),
             ) => Fate::Pass,
             None => self.unasked(flow),
             Some(_) => {

@@ -1,5 +1,5 @@
-//! Startup settings of sessions (`TimeZone`, `search_path` ..): each distinct list once per pool,
-//! carried to the server connection a session gets.
+//! Settings of sessions (`TimeZone`, `search_path` ..), from the startup packet and from SETs since:
+//! each distinct list once per pool, carried to the server connection a session gets.
 //!
 //! A list is first sent, awaited, at the login of the first session that has it; from its reply we
 //! know that the server takes it and what a direct login would report. After that it may be sent
@@ -9,7 +9,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::wire::sql::encoding_is_safe;
+use crate::wire::sql::{Assignment, encoding_is_safe};
 
 /// Name and value, as given in the startup packet.
 pub type Setting = (String, String);
@@ -17,17 +17,77 @@ pub type Setting = (String, String);
 /// Settings that change neither how a statement is parsed nor how its literals are read.
 const PARSE_NEUTRAL: &[&str] = &[
     "application_name",
+    "bytea_output",
     "client_min_messages",
     "extra_float_digits",
     "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "jit",
     "lock_timeout",
+    "maintenance_work_mem",
     "statement_timeout",
+    "transaction_timeout",
+    "work_mem",
 ];
 
-/// One distinct list of startup settings.
+/// A change of one setting, or of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SettingChange {
+    /// To a value, as SQL text.
+    Set(String, String),
+    /// Back to its start.
+    Reset(String),
+    /// All back to their start.
+    ResetAll,
+}
+
+impl From<Assignment> for SettingChange {
+    fn from(assignment: Assignment) -> Self {
+        match assignment.value {
+            Some(value) => Self::Set(assignment.name, value),
+            None => Self::Reset(assignment.name),
+        }
+    }
+}
+
+/// A setting's value: how it is said to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Value<'a> {
+    /// As it stood in the startup packet.
+    Startup(&'a str),
+    /// As SQL text.
+    Sql(&'a str),
+}
+
+/// What a list is found by: startup settings, and what a session has set since, both sorted by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Lists {
+    startup: Vec<Setting>,
+    set: Vec<Setting>,
+}
+
+impl Lists {
+    fn value(&self, name: &str) -> Option<Value<'_>> {
+        let find = |list: &'_ [Setting]| list.iter().position(|(n, _)| n == name);
+        match find(&self.set) {
+            Some(at) => Some(Value::Sql(&self.set[at].1)),
+            None => find(&self.startup).map(|at| Value::Startup(&self.startup[at].1)),
+        }
+    }
+
+    /// Each name once.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let startup = self.startup.iter().map(|(name, _)| name.as_str());
+        let overridden = |name: &&str| !self.set.iter().any(|(n, _)| n == name);
+        let set = self.set.iter().map(|(name, _)| name.as_str());
+        startup.filter(overridden).chain(set)
+    }
+}
+
+/// One distinct list of settings.
 #[derive(Debug)]
 pub struct Settings {
-    list: Vec<Setting>,
+    lists: Lists,
     /// Number of the part that parsing reads; equal numbers, equal parts.
     pub scope: u32,
     /// Whether the survey of a text can be trusted under this list: some client encodings hide
@@ -38,30 +98,47 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Names and values, sorted by name.
+    /// Names and values of the startup settings, sorted by name.
     pub fn list(&self) -> &[Setting] {
-        &self.list
+        &self.lists.startup
+    }
+
+    /// How many were set since.
+    pub(super) fn carried(&self) -> usize {
+        self.lists.set.len()
+    }
+
+    /// Whether a setting has a startup value.
+    pub(super) fn starts_with(&self, name: &str) -> bool {
+        self.lists.startup.iter().any(|(n, _)| n == name)
     }
 
     /// Whether both are the same list.
     pub fn same(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other) || self.list == other.list
+        std::ptr::eq(self, other) || self.lists == other.lists
     }
 
     /// Appends SQL that turns `from` into `self` on a server connection; nothing if they agree.
     pub fn put_change(&self, from: &Self, sql: &mut Vec<u8>) {
-        for (name, _) in from
-            .list
-            .iter()
-            .filter(|(name, _)| self.value(name).is_none())
-        {
+        let (from, to) = (&from.lists, &self.lists);
+        for name in from.names().filter(|name| to.value(name).is_none()) {
             sql.extend_from_slice(b"RESET ");
             put_name(sql, name);
             sql.push(b';');
         }
-        let changed = |(name, value): &&Setting| from.value(name) != Some(value.as_str());
+        let differs = |name: &&str| from.value(name) != to.value(name);
+        for (name, value) in to.set.iter().filter(|(name, _)| differs(&name.as_str())) {
+            sql.extend_from_slice(b"SET ");
+            put_name(sql, name);
+            sql.push(b'=');
+            sql.extend_from_slice(value.as_bytes());
+            sql.push(b';');
+        }
         let mut separator: &[u8] = b"SELECT ";
-        for (name, value) in self.list.iter().filter(changed) {
+        for name in to.names().filter(differs) {
+            let Some(Value::Startup(value)) = to.value(name) else {
+                continue;
+            };
             sql.extend_from_slice(separator);
             sql.extend_from_slice(b"pg_catalog.set_config(");
             put_literal(sql, name);
@@ -70,13 +147,6 @@ impl Settings {
             sql.extend_from_slice(b",false)");
             separator = b",";
         }
-    }
-
-    fn value(&self, name: &str) -> Option<&str> {
-        self.list
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -110,8 +180,8 @@ fn put_name(sql: &mut Vec<u8>, name: &str) {
 /// The distinct lists of one pool.
 #[derive(Debug)]
 pub struct SettingsTable {
-    known: HashMap<Vec<Setting>, Rc<Settings>>,
-    scopes: HashMap<Vec<Setting>, u32>,
+    known: HashMap<Lists, Rc<Settings>>,
+    scopes: HashMap<Lists, u32>,
     none: Rc<Settings>,
     next_scope: u32,
 }
@@ -122,7 +192,7 @@ const KEPT: usize = 256;
 impl Default for SettingsTable {
     fn default() -> Self {
         let none = Settings {
-            list: Vec::new(),
+            lists: Lists::default(),
             scope: 0,
             readable: true,
             reported: OnceCell::new(),
@@ -142,13 +212,44 @@ impl SettingsTable {
         &self.none
     }
 
-    /// The list of those settings; later ones override earlier ones of the same name.
+    /// The list of those startup settings; later ones override earlier ones of the same name.
     pub fn intern(&mut self, settings: &[Setting]) -> Rc<Settings> {
-        let list = canonical(settings);
-        if list.is_empty() {
+        self.find(Lists {
+            startup: canonical(settings),
+            set: Vec::new(),
+        })
+    }
+
+    /// A list after some changes.
+    pub(super) fn change<'a>(
+        &mut self,
+        from: &Settings,
+        changes: impl IntoIterator<Item = &'a SettingChange>,
+    ) -> Rc<Settings> {
+        let mut lists = from.lists.clone();
+        for change in changes {
+            let (name, value) = match change {
+                SettingChange::Set(name, value) => (name, Some(value)),
+                SettingChange::Reset(name) => (name, None),
+                SettingChange::ResetAll => {
+                    lists.set.clear();
+                    continue;
+                }
+            };
+            lists.set.retain(|(n, _)| n != name);
+            lists
+                .set
+                .extend(value.map(|value| (name.clone(), value.clone())));
+        }
+        lists.set.sort();
+        self.find(lists)
+    }
+
+    fn find(&mut self, lists: Lists) -> Rc<Settings> {
+        if lists == self.none.lists {
             return Rc::clone(&self.none);
         }
-        if let Some(found) = self.known.get(&list) {
+        if let Some(found) = self.known.get(&lists) {
             return Rc::clone(found);
         }
         if self.known.len() >= KEPT {
@@ -156,20 +257,23 @@ impl SettingsTable {
             let live: Vec<u32> = self.known.values().map(|s| s.scope).collect();
             self.scopes.retain(|_, scope| live.contains(scope));
         }
-        let scope = self.scope(&list);
-        let readable = list.iter().all(|(name, value)| match name.as_str() {
-            "client_encoding" => encoding_is_safe(value),
-            "search_path" => !value.to_ascii_lowercase().contains("pg_temp"),
-            _ => true,
-        });
+        let scope = self.scope(&lists);
+        let readable = lists
+            .startup
+            .iter()
+            .all(|(name, value)| match name.as_str() {
+                "client_encoding" => encoding_is_safe(value),
+                "search_path" => !value.to_ascii_lowercase().contains("pg_temp"),
+                _ => true,
+            });
         let reported = OnceCell::new();
         let made = Rc::new(Settings {
-            list: list.clone(),
+            lists: lists.clone(),
             scope,
             readable,
             reported,
         });
-        self.known.insert(list, Rc::clone(&made));
+        self.known.insert(lists, Rc::clone(&made));
         made
     }
 
@@ -181,13 +285,16 @@ impl SettingsTable {
         };
     }
 
-    fn scope(&mut self, list: &[Setting]) -> u32 {
-        let read: Vec<Setting> = list
-            .iter()
-            .filter(|(name, _)| !PARSE_NEUTRAL.contains(&name.as_str()))
-            .cloned()
-            .collect();
-        if read.is_empty() {
+    fn scope(&mut self, lists: &Lists) -> u32 {
+        let read = |list: &[Setting]| -> Vec<Setting> {
+            let read = |(name, _): &&Setting| !PARSE_NEUTRAL.contains(&name.as_str());
+            list.iter().filter(read).cloned().collect()
+        };
+        let read = Lists {
+            startup: read(&lists.startup),
+            set: read(&lists.set),
+        };
+        if read == Lists::default() {
             return 0;
         }
         *self.scopes.entry(read).or_insert_with(|| {

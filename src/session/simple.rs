@@ -34,6 +34,10 @@ impl Session {
         if survey.resets() {
             self.note_reset(&survey, leased.link);
         }
+        let change = match survey.effect {
+            Effect::Setting => self.carry(text, leased.mode),
+            _ => None,
+        };
         let name = match survey.effect {
             Effect::Deallocate if leased.mode != PoolMode::Session => deallocated_name(text),
             _ => None,
@@ -45,13 +49,17 @@ impl Session {
         let sent = name.is_some_and(|name| self.deallocate(&name, leased, flow));
         let link = &mut *leased.link;
         self.replace_unnamed(link, None, Unnamed::None);
+        link.portal = None;
         link.batch = Batch::Closed;
         link.commit |= survey.commits();
         link.forgets |= survey.forgets();
         if sent {
             return Ok(());
         }
-        link.expected.push_back(Expected::Query(By::Client));
+        link.expected.push_back(match change {
+            Some(change) => Expected::SetQuery(change),
+            None => Expected::Query(By::Client),
+        });
         flow.pass(message.range());
         Ok(())
     }
@@ -114,11 +122,15 @@ impl Session {
             }
             Effect::Clean
             | Effect::LocalSetting
+            | Effect::Setting
             | Effect::Deallocate
             | Effect::DeallocateAll
             | Effect::DiscardAll => {}
         }
         self.local |= survey.sets_locally();
+        if survey.makes_savepoint() {
+            self.note_savepoint();
+        }
         Ok(())
     }
 

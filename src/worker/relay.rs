@@ -6,12 +6,13 @@ use std::io;
 
 use mio::event::Event;
 
-use super::clients::ClientState;
+use super::clients::{Client, ClientState};
 use super::run::{READ, Turn, Worker};
 use super::servers::ServerState;
 use crate::config::PoolMode;
 use crate::session::{Desync, Flow, Leased, Replies, Step, Verdict};
 use crate::stream::{ReadOutcome, Stream};
+use crate::tenant::Tenant;
 
 /// Replies that a client may leave unread before its requests wait.
 const UNREAD: usize = 16 * 1024;
@@ -260,9 +261,8 @@ impl Worker {
             self.servers[server].socket.send(bytes)
         };
         self.scratch.clear();
-        if unpinned && let Some(reason) = client.session.pin() {
-            let (tenant, role, reason) = (pool.tenant.slug(), &client.role, reason.as_str());
-            tracing::info!(%tenant, %role, reason, "session pinned to its server connection");
+        if unpinned {
+            log_pin(&pool.tenant, client);
         }
         if timed {
             self.set_client_deadline(slot);
@@ -394,6 +394,9 @@ impl Worker {
             // It refused the session's settings (a cancel request may have hit them).
             return self.server_lost(server, "it did not take the session's settings");
         }
+        if self.clients[client].session.has_changed() {
+            self.adopt_settings(client, server);
+        }
         let held = !self.clients[client].socket.held.is_empty();
         if held || self.clients[client].session.owes_sync() {
             self.ready
@@ -404,6 +407,18 @@ impl Worker {
             self.set_client_deadline(client);
         }
         self.settle(client);
+    }
+
+    /// The session has changed settings for good: from now on they follow it.
+    fn adopt_settings(&mut self, client: usize, server: usize) {
+        let client = &mut self.clients[client];
+        let pool = &mut self.pools[client.pool];
+        let unpinned = client.session.pin().is_none();
+        let link = &mut self.servers[server].link;
+        client.session.adopt(link, &mut pool.settings);
+        if unpinned {
+            log_pin(&pool.tenant, client);
+        }
     }
 
     /// The one place where a lease ends: everything is answered, complete and sent, nothing pins.
@@ -444,5 +459,14 @@ impl Worker {
             self.ready.push_back(Turn::Client(client, waiting.serial));
             self.settle(client);
         }
+    }
+}
+
+/// One line a pin.
+#[inline]
+fn log_pin(tenant: &Tenant, client: &Client) {
+    if let Some(reason) = client.session.pin() {
+        let (tenant, role, reason) = (tenant.slug(), &client.role, reason.as_str());
+        tracing::info!(%tenant, %role, reason, "session pinned to its server connection");
     }
 }

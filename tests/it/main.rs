@@ -13,6 +13,7 @@ mod support;
 mod auth;
 mod budget;
 mod cancel;
+mod carry;
 mod copy;
 mod failures;
 mod hostile;

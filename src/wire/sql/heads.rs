@@ -7,7 +7,7 @@
 use super::lexer::{Kind, Token};
 use super::machine::{Calls, Machine, Object};
 use super::words;
-use super::{Effect, PinReason, RESETS, TransactionWord};
+use super::{Effect, PinReason, RESETS, SAVEPOINTS, TransactionWord};
 
 const fn ends(kind: Kind) -> bool {
     matches!(kind, Kind::Semicolon | Kind::End | Kind::Doubt)
@@ -86,9 +86,13 @@ impl Machine<'_> {
             DISCARD => self.discard(),
             DEALLOCATE => self.deallocate(),
             PREPARE => self.prepare(),
-            SAVEPOINT | RELEASE | SHOW | DROP | TRUNCATE | COMMENT | GRANT | REVOKE | REINDEX
-            | VACUUM | ANALYZE | ANALYSE | CLUSTER | REFRESH | SECURITY | IMPORT | REASSIGN
-            | LOCK | FETCH | MOVE | CLOSE | NOTIFY | UNLISTEN | CHECKPOINT => self.ignored(),
+            SAVEPOINT => {
+                self.flags |= SAVEPOINTS;
+                self.ignored()
+            }
+            RELEASE | SHOW | DROP | TRUNCATE | COMMENT | GRANT | REVOKE | REINDEX | VACUUM
+            | ANALYZE | ANALYSE | CLUSTER | REFRESH | SECURITY | IMPORT | REASSIGN | LOCK
+            | FETCH | MOVE | CLOSE | NOTIFY | UNLISTEN | CHECKPOINT => self.ignored(),
             verb => self.pinned(match verb {
                 EXECUTE => PinReason::Prepare,
                 LISTEN => PinReason::Listen,

@@ -65,7 +65,7 @@ pub(super) struct Machine<'a> {
 const fn rank(effect: Effect) -> u8 {
     match effect {
         Effect::Clean => 0,
-        Effect::LocalSetting => 1,
+        Effect::LocalSetting | Effect::Setting => 1,
         Effect::DeallocateAll => 2,
         Effect::DiscardAll => 3,
         Effect::Deallocate => 4,

@@ -15,6 +15,7 @@
 //! The text must be in an encoding whose multi-byte characters have no ASCII bytes
 //! ([`encoding_is_safe`]); under another `client_encoding` the caller pins.
 
+mod assignment;
 mod calls;
 mod heads;
 mod lexer;
@@ -26,6 +27,8 @@ mod words;
 mod tests;
 
 use std::borrow::Cow;
+
+pub use assignment::{Assignment, assignment};
 
 use lexer::{Kind, Lexer};
 
@@ -46,6 +49,9 @@ pub enum Effect {
     Clean,
     /// Nothing after its transaction; within it, a later Parse may see other settings.
     LocalSetting,
+    /// `SET name = value` or `RESET name` as sole statement, which [`assignment`] reads: it can be
+    /// said again elsewhere.
+    Setting,
     /// `DEALLOCATE ALL`: drops what protocol and SQL prepared.
     DeallocateAll,
     /// `DISCARD ALL`: as `DEALLOCATE ALL`, and every setting goes back to its start.
@@ -59,7 +65,7 @@ pub enum Effect {
 /// Why a session must stay on its server connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PinReason {
-    /// `SET`, `RESET name`, `set_config`; `RESET ALL` in a transaction block.
+    /// `SET`, `RESET name` that cannot be carried, `set_config`; `RESET ALL` in a transaction block.
     Setting,
     /// `SET ROLE`, `SET SESSION AUTHORIZATION`.
     Role,
@@ -188,6 +194,7 @@ const COMMITS: u8 = 8;
 const LOCAL: u8 = 16;
 const RESETS: u8 = 32;
 const TRANSACTS: u8 = 64;
+const SAVEPOINTS: u8 = 128;
 
 impl Survey {
     /// Of a text that was not read: it pins for that reason.
@@ -224,6 +231,11 @@ impl Survey {
         self.flags & TRANSACTS != 0
     }
 
+    /// Whether one of the statements is `SAVEPOINT`.
+    pub const fn makes_savepoint(self) -> bool {
+        self.flags & SAVEPOINTS != 0
+    }
+
     /// Whether one of the statements is `RESET ALL`: the server connection's settings go back to
     /// their start, which is not the session's. Clean for a caller who takes note of it.
     pub const fn resets(self) -> bool {
@@ -254,7 +266,11 @@ pub fn survey(text: &[u8]) -> Survey {
             flags: 0,
         };
     }
-    machine::Machine::new(text).run()
+    let mut survey = machine::Machine::new(text).run();
+    if survey.effect == Effect::Pin(PinReason::Setting) && assignment(text).is_some() {
+        survey.effect = Effect::Setting;
+    }
+    survey
 }
 
 /// The name that a sole `DEALLOCATE [PREPARE] name` names, as the server stores it: folded or

@@ -135,28 +135,37 @@ fn local_settings_end_with_the_transaction() {
 }
 
 #[test]
-fn settings_pin() {
-    pins(
-        PinReason::Setting,
+fn sole_settings_can_be_said_again() {
+    check(
+        Effect::Setting,
         &[
             "SET x = 1",
             "set search_path to a",
             "SET SESSION x = 1",
             "SET TIME ZONE 'UTC'",
-            "SET NAMES 'utf8'",
-            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
-            "SET LOCAL SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
             "RESET x",
-            "SELECT 1; SET x = 1",
             "SET/**/x=1",
             "/* a */ SET --\n x = 1",
             // Key words that are names.
             "SET local = 1",
             "SET local.x = 1",
-            "SET \"local\".x = 1",
             "SET transaction.x = 1",
             "SET constraints.x TO 1",
             "SET constraints TO x",
+        ],
+    );
+}
+
+#[test]
+fn settings_pin() {
+    pins(
+        PinReason::Setting,
+        &[
+            "SET NAMES 'utf8'",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            "SET LOCAL SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            "SELECT 1; SET x = 1",
+            "SET \"local\".x = 1",
             "SET session.x = 1",
             "SET LOCAL x = E'a'",
             "SELECT set_config('a', 'b', false)",
