@@ -21,7 +21,6 @@ const PARSE_NEUTRAL: &[&str] = &[
     "client_min_messages",
     "extra_float_digits",
     "idle_in_transaction_session_timeout",
-    "idle_session_timeout",
     "jit",
     "lock_timeout",
     "maintenance_work_mem",

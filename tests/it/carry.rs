@@ -110,7 +110,10 @@ fn an_error_behind_it_in_the_batch_takes_a_setting_back() {
         .run("SELECT 1/0")
         .sync();
     assert_eq!(a.ask(&fails).errors(), ["22012"]);
-    assert_eq!(a.value("SHOW work_mem"), "4MB");
+    for _ in 0..2 {
+        assert_eq!(a.value("SHOW work_mem"), "4MB");
+        assert_eq!(b.value("SHOW work_mem"), "4MB");
+    }
     let works = frames()
         .run("SET work_mem = '7MB'")
         .run("SELECT 1")
@@ -194,28 +197,69 @@ fn a_savepoint_around_a_setting_is_right() {
     }
 }
 
-/// A name that was prepared under one time zone keeps its meaning, and the text its meaning for others.
-#[test]
-fn statements_prepared_before_a_setting_mean_what_they_meant() {
+/// Its meaning depends on the time zone in which it is parsed.
+const FROZEN: &str = "SELECT extract(epoch FROM '2024-01-01 00:00'::timestamptz)::bigint";
+const IN_UTC: &str = "1704067200";
+const IN_TOKYO: &str = "1704034800";
+
+/// Two sessions in UTC, and two server connections.
+fn in_utc() -> (Proxy, Client, Client) {
     let database = Database::fresh();
     let proxy = Proxy::of(&database, "size = 2");
-    let zone = [("TimeZone", "UTC")];
-    let (mut a, mut b) = (
-        proxy.client_with(&database.name, &zone),
-        proxy.client_with(&database.name, &zone),
-    );
-    let sql = "SELECT extract(epoch FROM '2024-01-01 00:00'::timestamptz)::bigint";
-    let run = || frames().bind("s", &[]).execute().sync();
-    a.ask(&frames().parse("s", sql).sync());
+    let client = || proxy.client_with(&database.name, &[("TimeZone", "UTC")]);
+    let (a, b) = (client(), client());
+    (proxy, a, b)
+}
+
+fn prepared() -> Frames {
+    frames().bind("s", &[]).execute().sync()
+}
+
+/// A name keeps its meaning, and its text the meaning that it has for others.
+#[test]
+fn statements_prepared_before_a_setting_mean_what_they_meant() {
+    let (_proxy, mut a, mut b) = in_utc();
+    a.ask(&frames().parse("s", FROZEN).sync());
     a.query("SET TimeZone = 'Asia/Tokyo'");
-    b.ask(&frames().parse("s", sql).sync());
-    for _ in 0..3 {
-        assert_eq!(a.ask(&run()).one(), "1704067200");
-        assert_eq!(b.ask(&run()).one(), "1704067200");
+    b.ask(&frames().parse("s", FROZEN).sync());
+    // Whichever server connection was used last is taken.
+    b.query("BEGIN");
+    assert_eq!(a.ask(&prepared()).one(), IN_UTC);
+    assert_eq!(b.ask(&prepared()).one(), IN_UTC);
+    a.ask(&frames().close("s").parse("s", FROZEN).sync());
+    assert_eq!(a.ask(&prepared()).one(), IN_TOKYO);
+    assert_eq!(b.ask(&prepared()).one(), IN_UTC);
+}
+
+#[test]
+fn statements_prepared_under_a_setting_that_is_taken_back_are_shared_with_nobody() {
+    let (_proxy, mut a, mut b) = in_utc();
+    a.query("BEGIN");
+    a.query("SET TimeZone = 'Asia/Tokyo'");
+    a.ask(&frames().parse("s", FROZEN).sync());
+    assert_eq!(a.ask(&prepared()).one(), IN_TOKYO);
+    a.query("ROLLBACK");
+    b.ask(&frames().parse("s", FROZEN).sync());
+    assert_eq!(b.ask(&prepared()).one(), IN_UTC);
+}
+
+/// The server knows nothing of the startup value, so what it has afterwards is not what others want.
+#[test]
+fn a_reset_to_a_startup_value_is_nobody_elses_concern() {
+    let database = Database::fresh();
+    database.admin(&format!(
+        "ALTER ROLE {} SET TimeZone = 'Asia/Tokyo'",
+        database.name
+    ));
+    let proxy = Proxy::of(&database, "size = 2");
+    let client = || proxy.client_with(&database.name, &[("TimeZone", "UTC")]);
+    let (mut a, mut b) = (client(), client());
+    a.query("RESET TimeZone");
+    for _ in 0..2 {
+        assert_eq!(b.value("SHOW TimeZone"), "UTC");
     }
-    a.ask(&frames().close("s").parse("s", sql).sync());
-    assert_eq!(a.ask(&run()).one(), "1704034800");
-    assert_eq!(b.ask(&run()).one(), "1704067200");
+    drop(a);
+    assert_eq!(client().value("SHOW TimeZone"), "UTC");
 }
 
 #[test]

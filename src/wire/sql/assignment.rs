@@ -3,8 +3,9 @@
 //!
 //! `None` for whatever cannot be said again with the same outcome: values that depend on others
 //! (`DateStyle` keeps what it is not told), settings by which texts are read, roles (awaited, not
-//! sent ahead), strings that need decoding, texts outside of ASCII, and time limits so short that
-//! they could hit the statement that takes them back.
+//! sent ahead), strings that need decoding, texts outside of ASCII, what may end the server
+//! connection while it is idle or lent to another, and time limits so short that they could hit the
+//! statement that takes them back.
 
 use super::heads::names_temporary_schema;
 use super::lexer::{Kind, Lexer, Token};
@@ -21,9 +22,14 @@ const EXCLUDED: &[&str] = &[
     "backslash_quote",
     "client_encoding",
     "datestyle",
+    "idle_session_timeout",
     "role",
     "session_authorization",
     "standard_conforming_strings",
+    "tcp_keepalives_count",
+    "tcp_keepalives_idle",
+    "tcp_keepalives_interval",
+    "tcp_user_timeout",
     "transaction_deferrable",
     "transaction_isolation",
     "transaction_read_only",
@@ -256,6 +262,8 @@ mod tests {
             "SET my.mark = E'a\\n'",
             "SET my.mark = 'a\\n'",
             "SET my.mark = '\u{e4}'",
+            "SET idle_session_timeout = '1min'",
+            "SET tcp_user_timeout = 100",
             "SET statement_timeout = '5ms'",
             "SET statement_timeout = 999",
             "SET statement_timeout = '1.5s'",
