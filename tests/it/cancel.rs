@@ -284,8 +284,8 @@ fn serve(
 }
 
 /// A pool of one server connection whose query has ended by itself while a cancel request for it is
-/// still on its way: the proxy, the client that asked, and the request.
-fn late_cancel(server: &SlowCanceller, pool: &str) -> (Proxy, Client, TcpStream) {
+/// still on its way: the proxy, the client, the request, and the connection of who asked for it.
+fn late_cancel(server: &SlowCanceller, pool: &str) -> (Proxy, Client, TcpStream, TcpStream) {
     let database = Database {
         name: "scripted".into(),
         port: server.port,
@@ -301,14 +301,14 @@ fn late_cancel(server: &SlowCanceller, pool: &str) -> (Proxy, Client, TcpStream)
             .tags(),
         "Z"
     );
-    let _waits_for_its_end = request_cancel(proxy.address(), &client.cancel_key);
+    let asking = request_cancel(proxy.address(), &client.cancel_key);
     let request = server
         .cancels
         .recv_timeout(Duration::from_secs(20))
         .unwrap();
     server.answer.store(true, Ordering::Release);
     assert_eq!(client.ready().one(), "0");
-    (proxy, client, request)
+    (proxy, client, request, asking)
 }
 
 /// The server may act on a cancel request until it closes the connection of the request: until then
@@ -316,7 +316,7 @@ fn late_cancel(server: &SlowCanceller, pool: &str) -> (Proxy, Client, TcpStream)
 #[test]
 fn a_lease_is_not_handed_on_while_a_cancel_is_in_flight() {
     let server = SlowCanceller::start();
-    let (proxy, _first, request) = late_cancel(&server, "");
+    let (proxy, _first, request, _asking) = late_cancel(&server, "");
     let mut second = proxy.client("scripted");
     second.put(&Frames::default().query("SELECT 2"));
     assert!(second.is_silent(Duration::from_millis(150)));
@@ -324,10 +324,30 @@ fn a_lease_is_not_handed_on_while_a_cancel_is_in_flight() {
     assert_eq!(second.ready().one(), "0");
 }
 
+/// Who cancels may close the connection that it cancels next, and start something else on it.
+#[test]
+fn the_connection_of_a_cancel_request_ends_when_it_was_carried_out() {
+    let server = SlowCanceller::start();
+    let (_proxy, _client, request, mut asking) = late_cancel(&server, "");
+    asking
+        .set_read_timeout(Some(Duration::from_millis(150)))
+        .unwrap();
+    let early = asking.read(&mut [0]).unwrap_err();
+    assert!(matches!(
+        early.kind(),
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+    ));
+    drop(request);
+    asking
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    assert_eq!(asking.read(&mut [0]).unwrap(), 0);
+}
+
 #[test]
 fn a_late_cancel_does_not_meet_the_next_query_of_the_same_client() {
     let server = SlowCanceller::start();
-    let (_proxy, mut client, request) = late_cancel(&server, "");
+    let (_proxy, mut client, request, _asking) = late_cancel(&server, "");
     client.put(&Frames::default().query("SELECT 2"));
     assert!(client.is_silent(Duration::from_millis(150)));
     drop(request);
@@ -337,7 +357,8 @@ fn a_late_cancel_does_not_meet_the_next_query_of_the_same_client() {
 #[test]
 fn a_late_cancel_of_a_client_that_was_ended_meets_nobody() {
     let server = SlowCanceller::start();
-    let (proxy, mut client, request) = late_cancel(&server, "client_idle_timeout = '200ms'");
+    let (proxy, mut client, request, _asking) =
+        late_cancel(&server, "client_idle_timeout = '200ms'");
     client.end();
     // Number 1 was the cancel request.
     assert_eq!(proxy.client("scripted").value("SELECT 2"), "2");

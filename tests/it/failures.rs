@@ -148,6 +148,24 @@ fn who_waits_for_a_server_connection_that_is_killed_gets_another() {
     assert_eq!(waiting.ready().one(), "served");
 }
 
+/// A failure of the past is not why somebody waits now.
+#[test]
+fn a_pool_that_is_only_busy_is_not_taken_for_a_dead_node() {
+    let database = Database::fresh();
+    let name = &database.name;
+    let proxy = Proxy::of(&database, "size = 1\nacquire_timeout = '400ms'");
+    database.admin(&format!("ALTER ROLE {name} NOLOGIN"));
+    let refused = refusal(&proxy, name);
+    assert!(refused.starts_with("08006"), "{refused}");
+    database.admin(&format!("ALTER ROLE {name} LOGIN"));
+    let (mut holder, mut waiting) = (proxy.client(name), proxy.client(name));
+    holder.query("BEGIN");
+    let reply = waiting.query("SELECT 1");
+    assert_eq!(reply.errors(), ["53300"]);
+    let hint = reply.0[0].field(b'H').unwrap();
+    assert!(hint.contains("pool.size"), "{hint}");
+}
+
 #[test]
 fn a_killed_idle_backend_is_nobodys_concern() {
     let database = Database::fresh();
