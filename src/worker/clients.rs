@@ -389,15 +389,14 @@ impl Pool {
             let text = format!("the tenant is paused, still so after {wait:?}");
             return ClientError::error(SqlState::UNAVAILABLE, text).with_hint("try again later");
         }
-        if let (Some(error), 0) = (&self.last_error, self.open) {
+        let (full, size) = (self.open >= limits.size, limits.size);
+        let reason = if full {
+            format!("all {size} server connections of the pool are in use (pool.size)")
+        } else if let (Some(error), None) = (&self.last_error, &self.ticket) {
             return ClientError {
                 severity: crate::error::Severity::Error,
                 ..error.clone()
             };
-        }
-        let (full, size) = (self.open >= limits.size, limits.size);
-        let reason = if full {
-            format!("all {size} server connections of the pool are in use (pool.size)")
         } else {
             format!(
                 "the node's {} server connections are in use (max_connections)",

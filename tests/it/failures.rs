@@ -148,22 +148,27 @@ fn who_waits_for_a_server_connection_that_is_killed_gets_another() {
     assert_eq!(waiting.ready().one(), "served");
 }
 
-/// A failure of the past is not why somebody waits now.
+/// Why somebody waits: because the server gives no further connection, or because all are in use.
 #[test]
-fn a_pool_that_is_only_busy_is_not_taken_for_a_dead_node() {
+fn who_waited_in_vain_is_told_what_kept_it_waiting() {
     let database = Database::fresh();
     let name = &database.name;
-    let proxy = Proxy::of(&database, "size = 1\nacquire_timeout = '400ms'");
-    database.admin(&format!("ALTER ROLE {name} NOLOGIN"));
-    let refused = refusal(&proxy, name);
-    assert!(refused.starts_with("08006"), "{refused}");
-    database.admin(&format!("ALTER ROLE {name} LOGIN"));
-    let (mut holder, mut waiting) = (proxy.client(name), proxy.client(name));
-    holder.query("BEGIN");
-    let reply = waiting.query("SELECT 1");
-    assert_eq!(reply.errors(), ["53300"]);
-    let hint = reply.0[0].field(b'H').unwrap();
-    assert!(hint.contains("pool.size"), "{hint}");
+    database.admin(&format!("ALTER ROLE {name} CONNECTION LIMIT 1"));
+    for (size, text) in [
+        (2, "too many connections for role"),
+        (1, "no server connection"),
+    ] {
+        let pool = format!("size = {size}\nacquire_timeout = '400ms'");
+        let proxy = Proxy::of(&database, &pool);
+        let (mut holder, mut waiting) = (proxy.client(name), proxy.client(name));
+        holder.query("BEGIN");
+        let reply = waiting.query("SELECT 1");
+        assert_eq!(reply.errors(), ["53300"]);
+        let told = reply.0[0].field(b'M').unwrap();
+        assert!(told.starts_with(text), "{told}");
+        drop((holder, waiting, proxy));
+        eventually("the server has room again", || database.connections() == 0);
+    }
 }
 
 #[test]
