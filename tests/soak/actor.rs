@@ -35,6 +35,8 @@ pub(crate) struct Actor {
     pub(crate) ledger: Ledger,
     /// Names of statements and the constant that each returns, in this session.
     pub(crate) prepared: BTreeMap<String, String>,
+    /// Its `work_mem`, as SHOW gives it.
+    pub(crate) setting: String,
     nonce: u64,
 }
 
@@ -49,6 +51,7 @@ impl Actor {
             rng: StdRng::seed_from_u64(seed ^ (number << 20)),
             ledger: Ledger::default(),
             prepared: BTreeMap::new(),
+            setting: traffic::DEFAULT.to_owned(),
             nonce: 0,
         }
     }
@@ -57,6 +60,7 @@ impl Actor {
     pub(crate) fn run(mut self, address: SocketAddr, end: Instant) -> Self {
         while Instant::now() < end && self.ledger.failures.is_empty() {
             self.prepared.clear();
+            traffic::DEFAULT.clone_into(&mut self.setting);
             let (what, outcome) = self.session(address, end);
             match outcome {
                 Ok(()) => self.count("sessions ended in order"),

@@ -24,6 +24,7 @@ pub(crate) const KINDS: &[(u32, &str, Work)] = &[
     (60, "copy in, extended", copy_in_extended),
     (60, "copy out", copy_out),
     (150, "transaction", transaction),
+    (100, "setting", setting),
     (60, "error", error),
     (40, "statement timeout", statement_timeout),
     (30, "large", large),
@@ -34,6 +35,9 @@ pub(crate) const KINDS: &[(u32, &str, Work)] = &[
     (1, "query timeout", disorder::oversleep),
     (1, "idle transaction", disorder::idle_in_transaction),
 ];
+
+/// The server's own `work_mem`.
+pub(crate) const DEFAULT: &str = "4MB";
 
 /// One of them.
 pub(crate) fn pick(rng: &mut StdRng) -> (&'static str, Work) {
@@ -54,14 +58,14 @@ pub(crate) fn finds_nothing(actor: &mut Actor, wire: &mut Wire) -> Done {
         "select current_database(), current_user, coalesce(current_setting('soak.who', true), ''), \
          to_regclass('pg_temp.scratch') is null, (select count(*) from pg_prepared_statements where from_sql), \
          (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()), \
-         (select count(*) from pg_listening_channels())",
+         (select count(*) from pg_listening_channels()), current_setting('work_mem')",
     )?)?;
-    let found: Vec<&str> = (0..7)
+    let found: Vec<&str> = (0..8)
         .map(|c| reply.value(0, c).unwrap_or("null"))
         .collect();
     let mark = actor.mark.as_str();
     wrong(
-        found == [mark, mark, "", "t", "0", "0", "0"],
+        found == [mark, mark, "", "t", "0", "0", "0", DEFAULT],
         &format!("state of another session: {found:?}"),
         &reply,
     )
@@ -272,6 +276,46 @@ fn transaction(actor: &mut Actor, wire: &mut Wire) -> Done {
 }
 
 /// A multi-statement string is one transaction: an error undoes all of it.
+/// A setting changes, or not, as its transaction ends; then it is what it was left at.
+fn setting(actor: &mut Actor, wire: &mut Wire) -> Done {
+    let size = format!("{}kB", actor.rng.random_range(65..1_000));
+    let set = format!("set work_mem = '{size}'");
+    match actor.rng.random_range(0..6) {
+        0 => drop(fine(wire.query(&set)?)?),
+        1 => {
+            wire.send(&[parse("", &set), run("", &[]), sync()].concat())?;
+            fine(wire.reply()?)?;
+        }
+        2 | 3 => {
+            let commits = actor.rng.random_bool(0.5);
+            fine_in_block(wire, "begin")?;
+            fine_in_block(wire, &set)?;
+            let end = if commits { "commit" } else { "rollback" };
+            fine(wire.query(end)?)?;
+            if !commits {
+                return shows(actor, wire);
+            }
+        }
+        4 => {
+            fine(wire.query("reset work_mem")?)?;
+            DEFAULT.clone_into(&mut actor.setting);
+            return shows(actor, wire);
+        }
+        _ => return shows(actor, wire),
+    }
+    actor.setting = size;
+    shows(actor, wire)
+}
+
+fn shows(actor: &Actor, wire: &mut Wire) -> Done {
+    let reply = fine(wire.query("show work_mem")?)?;
+    wrong(
+        reply.value(0, 0) == Some(&actor.setting),
+        &format!("work_mem, which is to be {}", actor.setting),
+        &reply,
+    )
+}
+
 fn error(actor: &mut Actor, wire: &mut Wire) -> Done {
     let id = actor.id();
     let reply = wire.query(&format!("{}; select 1 / 0; select 2", actor.insert(id)))?;
