@@ -10,7 +10,7 @@ use super::{Leased, Message, Renamed, Session, Verdict, must_be_certain};
 use crate::config::PoolMode;
 use crate::error::{ClientError, SqlState};
 use crate::wire::frame::{self, HEADER, Header, cstr};
-use crate::wire::sql::{Effect, PinReason, Survey, deallocated_name};
+use crate::wire::sql::{Effect, PinReason, Survey, deallocated_name, survey};
 
 impl Session {
     pub(super) fn parse(
@@ -21,6 +21,13 @@ impl Session {
     ) -> Result<(), Verdict> {
         let (name, definition) = cstr(message.body()).ok_or_else(malformed)?;
         if leased.mode == PoolMode::Session {
+            let text = cstr(definition).map_or(definition, |(text, _)| text);
+            let survey = if message.is_whole() {
+                survey(text)
+            } else {
+                Survey::of(PinReason::LargeStatement)
+            };
+            self.note(&survey, leased)?;
             leased.link.batch = Batch::Open;
             let expected = Expected::ParseVerbatim(By::Client);
             verbatim(expected, message, leased.link, flow);

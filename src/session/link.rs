@@ -179,6 +179,12 @@ impl Link {
             && self.expected.iter().all(Expected::is_swallowed)
     }
 
+    /// Whether a query of our own is at work, ahead of the client's.
+    #[inline]
+    pub fn sets_up(&self) -> bool {
+        matches!(self.expected.front(), Some(Expected::Query(By::Proxy)))
+    }
+
     /// Whether the server works on something for which a reply is due.
     pub fn is_busy(&self) -> bool {
         !self.expected.is_empty() || self.batch != Batch::Closed || self.left > 0

@@ -107,8 +107,7 @@ pub struct Step {
 impl Session {
     /// A session with its startup settings; `serial` is its own on this worker for ever.
     pub fn new(settings: Rc<Settings>, serial: u64) -> Self {
-        // What cannot be read cannot be called clean.
-        let pin = (!settings.readable).then_some(PinReason::Unknown);
+        let pin = (!settings.shareable).then_some(PinReason::Unknown);
         Self {
             names: Names::default(),
             unnamed: None,

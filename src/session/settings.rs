@@ -9,7 +9,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::wire::sql::{Assignment, encoding_is_safe};
+use crate::wire::sql::{Assignment, encoding_is_safe, is_short_limit};
 
 /// Name and value, as given in the startup packet.
 pub type Setting = (String, String);
@@ -89,9 +89,10 @@ pub struct Settings {
     lists: Lists,
     /// Number of the part that parsing reads; equal numbers, equal parts.
     pub scope: u32,
-    /// Whether the survey of a text can be trusted under this list: some client encodings hide
-    /// ASCII bytes, and with `pg_temp` in the path every new table is a temporary one.
-    pub readable: bool,
+    /// Whether sessions with this list may take turns on a server connection: some client encodings
+    /// hide ASCII bytes from the survey of a text, with `pg_temp` in the path every new table is a
+    /// temporary one, and a short time limit could hit the statement that takes it back.
+    pub shareable: bool,
     /// ParameterStatus as the server reports them under this list; unset until it took the list.
     pub reported: OnceCell<Vec<Setting>>,
 }
@@ -193,7 +194,7 @@ impl Default for SettingsTable {
         let none = Settings {
             lists: Lists::default(),
             scope: 0,
-            readable: true,
+            shareable: true,
             reported: OnceCell::new(),
         };
         Self {
@@ -257,19 +258,19 @@ impl SettingsTable {
             self.scopes.retain(|_, scope| live.contains(scope));
         }
         let scope = self.scope(&lists);
-        let readable = lists
+        let shareable = lists
             .startup
             .iter()
             .all(|(name, value)| match name.as_str() {
                 "client_encoding" => encoding_is_safe(value),
                 "search_path" => !value.to_ascii_lowercase().contains("pg_temp"),
-                _ => true,
+                name => !is_short_limit(name, value),
             });
         let reported = OnceCell::new();
         let made = Rc::new(Settings {
             lists: lists.clone(),
             scope,
-            readable,
+            shareable,
             reported,
         });
         self.known.insert(lists, Rc::clone(&made));

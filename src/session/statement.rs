@@ -71,12 +71,30 @@ impl Statement {
 }
 
 /// The statements of one tenant on one worker, each once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Statements {
+    /// What names of server connections begin with. SQL EXECUTE would reach another session's
+    /// statement whose name can be guessed.
+    prefix: Vec<u8>,
     known: HashTable<Rc<Statement>>,
     hasher: DefaultHashBuilder,
     next_id: u64,
     sweep_at: usize,
+}
+
+impl Default for Statements {
+    fn default() -> Self {
+        let random = std::collections::hash_map::RandomState::new().hash_one(0);
+        let mut prefix = NAME_PREFIX.to_vec();
+        prefix.extend_from_slice(format!("{random:x}_").as_bytes());
+        Self {
+            prefix,
+            known: HashTable::default(),
+            hasher: DefaultHashBuilder::default(),
+            next_id: 0,
+            sweep_at: 0,
+        }
+    }
 }
 
 impl Statements {
@@ -120,7 +138,7 @@ impl Statements {
 
     fn make(&mut self, scope: Scope, definition: &[u8], survey: Survey) -> Statement {
         self.next_id += 1;
-        let mut server_name = NAME_PREFIX.to_vec();
+        let mut server_name = self.prefix.clone();
         server_name.extend_from_slice(self.next_id.to_string().as_bytes());
         server_name.push(0);
         Statement {

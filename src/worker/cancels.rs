@@ -102,7 +102,19 @@ impl Worker {
             return;
         }
         server.cancelling.push(done);
-        if server.cancels > 0 {
+        self.send_cancel(slot);
+    }
+
+    /// Sends the cancel request that somebody waits for, unless one is under way. While the
+    /// session's settings are on their way it waits: it would hit them, and the query behind them
+    /// would run without.
+    pub(super) fn send_cancel(&mut self, slot: usize) {
+        let server = &mut self.servers[slot];
+        if server.cancels > 0 || server.link.sets_up() {
+            return;
+        }
+        if !server.link.is_busy() {
+            server.cancelling = Vec::new();
             return;
         }
         server.cancels += 1;

@@ -397,6 +397,9 @@ impl Worker {
         if self.clients[client].session.has_changed() {
             self.adopt_settings(client, server);
         }
+        if !self.servers[server].cancelling.is_empty() {
+            self.send_cancel(server);
+        }
         let held = !self.clients[client].socket.held.is_empty();
         if held || self.clients[client].session.owes_sync() {
             self.ready

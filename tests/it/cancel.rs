@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -113,7 +113,7 @@ fn in_a_storm_every_cancelled_query_is_one_whose_client_asked() {
     let database = Database::fresh();
     let proxy = Proxy::of(&database, "size = 4");
     let address = proxy.address();
-    let hit = std::sync::atomic::AtomicUsize::new(0);
+    let hit = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for number in 0..12_u32 {
             let (proxy, database, hit) = (&proxy, &database, &hit);
@@ -210,33 +210,38 @@ fn message(socket: &mut TcpStream) -> (u8, Vec<u8>) {
 }
 
 /// A server whose cancel connections stay open until told; queries are answered by the number of
-/// the connection, but `SELECT 'wait'` only when its time has come.
+/// the connection, but settings and `SELECT 'wait'` only when their time has come.
 struct SlowCanceller {
     port: u16,
     cancels: mpsc::Receiver<TcpStream>,
-    answer: Arc<AtomicBool>,
+    answers: Arc<AtomicUsize>,
 }
+
+/// What a [`SlowCanceller`] answers.
+const NO_SETTINGS: usize = 0;
+const NO_WAIT: usize = 1;
+const ALL: usize = 2;
 
 impl SlowCanceller {
     fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, cancels) = mpsc::sync_channel(8);
-        let answer = Arc::new(AtomicBool::new(false));
-        let may_answer = Arc::clone(&answer);
+        let answers = Arc::new(AtomicUsize::new(NO_WAIT));
+        let now = Arc::clone(&answers);
         std::thread::spawn(move || {
             for (number, socket) in listener.incoming().flatten().enumerate() {
-                let (sender, may_answer) = (sender.clone(), Arc::clone(&may_answer));
+                let (sender, now) = (sender.clone(), Arc::clone(&now));
                 std::thread::spawn(move || {
                     // An error ends the connection, and the test if it needs it.
-                    let _ended = serve(socket, number, &sender, &may_answer);
+                    let _ended = serve(socket, number, &sender, &now);
                 });
             }
         });
         Self {
             port,
             cancels,
-            answer,
+            answers,
         }
     }
 }
@@ -245,7 +250,7 @@ fn serve(
     mut socket: TcpStream,
     number: usize,
     cancels: &mpsc::SyncSender<TcpStream>,
-    may_answer: &AtomicBool,
+    answers: &AtomicUsize,
 ) -> std::io::Result<()> {
     let mut head = [0; 8];
     socket.read_exact(&mut head)?;
@@ -266,7 +271,12 @@ fn serve(
         if tag != b'Q' {
             return Ok(());
         }
-        while body == b"SELECT 'wait'\0" && !may_answer.load(Ordering::Acquire) {
+        let level = match body.as_slice() {
+            b"SELECT 'wait'\0" => ALL,
+            other if other.starts_with(b"SELECT pg_catalog.set_config") => NO_WAIT,
+            _ => NO_SETTINGS,
+        };
+        while answers.load(Ordering::Acquire) < level {
             std::thread::sleep(Duration::from_millis(2));
         }
         let value = number.to_string();
@@ -306,7 +316,7 @@ fn late_cancel(server: &SlowCanceller, pool: &str) -> (Proxy, Client, TcpStream,
         .cancels
         .recv_timeout(Duration::from_secs(20))
         .unwrap();
-    server.answer.store(true, Ordering::Release);
+    server.answers.store(ALL, Ordering::Release);
     assert_eq!(client.ready().one(), "0");
     (proxy, client, request, asking)
 }
@@ -365,6 +375,51 @@ fn a_late_cancel_of_a_client_that_was_ended_meets_nobody() {
     drop(request);
 }
 
+/// A cancel request that hit the session's settings would leave the query behind them to run
+/// without.
+#[test]
+fn a_cancel_waits_until_the_settings_of_its_session_are_there() {
+    let server = SlowCanceller::start();
+    let database = Database {
+        name: "scripted".into(),
+        port: server.port,
+    };
+    let proxy = Proxy::of(&database, "size = 1\nconnect_timeout = '60s'");
+    let mut client = proxy.client_with("scripted", &[("TimeZone", "UTC")]);
+    // Takes the server connection back to its own time zone.
+    assert_eq!(proxy.client("scripted").value("SELECT 1"), "0");
+    server.answers.store(NO_SETTINGS, Ordering::Release);
+    client.put(&Frames::default().query("SELECT 'wait'"));
+    let settled = proxy.client("scripted").ask(&Frames::default().sync());
+    assert_eq!(settled.tags(), "Z");
+    let _waits_for_its_end = request_cancel(proxy.address(), &client.cancel_key);
+    let early = server.cancels.recv_timeout(Duration::from_millis(150));
+    assert!(early.is_err(), "it was sent while the settings were");
+    server.answers.store(NO_WAIT, Ordering::Release);
+    let request = server.cancels.recv_timeout(Duration::from_secs(20));
+    drop(request.expect("it is sent"));
+    server.answers.store(ALL, Ordering::Release);
+    assert_eq!(client.ready().one(), "0");
+}
+
+#[test]
+fn a_client_that_was_cancelled_in_line_is_not_given_a_server_connection() {
+    let database = Database::fresh();
+    let proxy = Proxy::of(&database, "size = 1");
+    let client = || proxy.client(&database.name);
+    let settled = || assert_eq!(client().ask(&Frames::default().sync()).tags(), "Z");
+    let (mut holder, mut refused, mut waits) = (client(), client(), client());
+    holder.query("BEGIN");
+    refused.put(&Frames::default().query("SELECT 'refused'"));
+    settled();
+    waits.put(&Frames::default().query("SELECT 'waits'"));
+    settled();
+    cancel(proxy.address(), &refused.cancel_key);
+    assert_eq!(refused.ready().errors(), ["57014"]);
+    holder.query("COMMIT");
+    assert_eq!(waits.ready().one(), "waits");
+}
+
 /// Whether the request was carried out is not known: the server connection is not lent again.
 #[test]
 fn a_server_connection_whose_cancel_is_in_doubt_is_replaced() {
@@ -389,7 +444,7 @@ fn a_server_connection_whose_cancel_is_in_doubt_is_replaced() {
         .cancels
         .recv_timeout(Duration::from_secs(20))
         .unwrap();
-    server.answer.store(true, Ordering::Release);
+    server.answers.store(ALL, Ordering::Release);
     assert_eq!(client.ready().one(), "0");
     // Number 1 was the cancel request.
     assert_eq!(client.value("SELECT 2"), "2");

@@ -212,6 +212,25 @@ fn client_that_does_not_read_stops_its_server() {
 }
 
 #[test]
+fn client_that_does_not_read_what_the_proxy_itself_answers_is_not_read() {
+    const TOTAL: usize = 64 << 20;
+    let (database, proxy, mut a) = world();
+    a.socket
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let syncs = b"S\0\0\0\x04".repeat(10_000);
+    let mut sent = 0;
+    while sent < TOTAL && a.send(&syncs).is_ok() {
+        sent += syncs.len();
+    }
+    assert!(
+        sent < TOTAL / 2,
+        "{sent} bytes were answered into a client that does not read"
+    );
+    assert_eq!(proxy.client(&database.name).value("SELECT 1"), "1");
+}
+
+#[test]
 fn server_that_does_not_read_stops_its_client() {
     const DATA: usize = 64 << 20;
     let server = ScriptedServer::start(|mut peer| {

@@ -216,8 +216,86 @@ fn startup_settings_are_there_again_after_a_reset() {
     for _ in 0..3 {
         let mut one = proxy.client_with(&database.name, &[("TimeZone", "Asia/Tokyo")]);
         assert_eq!(one.value("SHOW TimeZone"), "Asia/Tokyo");
-        assert!(one.query("SET work_mem = '7MB'").errors().is_empty());
+        // Pins, so that the server connection is reset.
+        assert!(one.query("LISTEN gossip").errors().is_empty());
     }
+}
+
+/// Its mode, a way of sending, and what is left.
+#[test]
+fn what_discard_all_does_not_undo_ends_the_server_connection() {
+    let sends: [fn(&str) -> Frames; 2] = [
+        |sql| Frames::default().query(sql),
+        |sql| Frames::default().run(sql).sync(),
+    ];
+    for mode in ["transaction", "session"] {
+        let database = Database::fresh();
+        let proxy = Proxy::of(&database, &format!("mode = '{mode}'\nsize = 1"));
+        for (send, sql) in sends
+            .into_iter()
+            .flat_map(|send| ["SELECT setseed(0.5)", "DO $$ BEGIN END $$"].map(|sql| (send, sql)))
+        {
+            let mut one = proxy.client(&database.name);
+            let backend = one.backend();
+            assert!(one.ask(&send(sql)).errors().is_empty(), "{sql}");
+            assert_eq!(one.backend(), backend);
+            drop(one);
+            assert_ne!(
+                proxy.client(&database.name).backend(),
+                backend,
+                "{mode}: {sql}"
+            );
+        }
+    }
+}
+
+#[test]
+fn state_left_in_session_mode_is_gone() {
+    let database = Database::fresh();
+    let proxy = Proxy::of(&database, "mode = 'session'\nsize = 1");
+    let mut one = proxy.client(&database.name);
+    one.ask(&Frames::default().run("SET work_mem = '7MB'").sync());
+    one.ask(&Frames::default().parse("s", "SELECT 1").sync());
+    drop(one);
+    let mut other = proxy.client(&database.name);
+    assert_eq!(other.value("SHOW work_mem"), "4MB");
+    let again = Frames::default().parse("s", "SELECT 2").sync();
+    assert_eq!(other.ask(&again).tags(), "1Z");
+}
+
+#[test]
+fn state_left_by_a_text_too_large_to_be_read_is_never_seen_by_another() {
+    let large = format!("/*{}*/ SET work_mem = '7MB'", "x".repeat(200 << 10));
+    for extended in [false, true] {
+        let (database, proxy) = world(2);
+        let mut one = proxy.client(&database.name);
+        let sent = if extended {
+            Frames::default().run(&large).sync()
+        } else {
+            Frames::default().query(&large)
+        };
+        assert_eq!(one.ask(&sent).commands(), ["SET"]);
+        assert_eq!(proxy.client(&database.name).value("SHOW work_mem"), "4MB");
+        assert_eq!(one.value("SHOW work_mem"), "7MB");
+        drop(one);
+        let mut all: Vec<Client> = (0..2).map(|_| proxy.client(&database.name)).collect();
+        for client in &mut all {
+            client.query("BEGIN");
+            assert_eq!(client.value("SHOW work_mem"), "4MB");
+        }
+    }
+}
+
+/// It could hit the very statement that takes it back, and whoever comes next would pay for that.
+#[test]
+fn a_session_with_a_short_time_limit_takes_turns_with_nobody() {
+    let (database, proxy) = world(2);
+    let short = [("statement_timeout", "5ms")];
+    let mut one = proxy.client_with(&database.name, &short);
+    let backend = one.backend();
+    let mut other = proxy.client(&database.name);
+    assert_ne!(other.backend(), backend);
+    assert_eq!(one.backend(), backend);
 }
 
 #[test]

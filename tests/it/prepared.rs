@@ -491,6 +491,44 @@ fn statement_parsed_under_set_is_shared_with_nobody() {
 }
 
 #[test]
+fn a_text_parsed_by_a_pinned_session_is_not_known_to_others() {
+    let (database, proxy, mut a) = world("");
+    let name = &database.name;
+    database.admin(&format!(
+        "CREATE SCHEMA own; GRANT USAGE ON SCHEMA own TO {name}; CREATE TABLE own.t (v int); \
+         GRANT ALL ON own.t TO {name}"
+    ));
+    a.query("SELECT set_config('search_path', 'own', false)");
+    let parse = frames().parse("s", "SELECT v FROM t").sync();
+    assert_eq!(a.ask(&parse).tags(), "1Z");
+    assert_eq!(proxy.client(name).ask(&parse).errors(), ["42P01"]);
+}
+
+/// Names of server connections begin with `tenantry_`; nobody else may use one.
+#[test]
+fn names_that_only_the_proxy_gives_reach_no_statement_of_another_session() {
+    let database = Database::fresh();
+    let proxy = Proxy::of(&database, "size = 1");
+    let (mut a, mut b) = (proxy.client(&database.name), proxy.client(&database.name));
+    a.ask(&frames().parse("s", "SELECT 'secret'").sync());
+    assert_eq!(a.ask(&run("s")).one(), "secret");
+    let names = "SELECT string_agg(name, ' ') FROM pg_prepared_statements WHERE NOT from_sql";
+    for name in b.value(names).split(' ') {
+        assert!(name.starts_with("tenantry_"), "{name}");
+        assert_eq!(b.ask(&run(name)).errors(), ["26000"]);
+        assert_eq!(b.ask(&frames().describe(name).sync()).errors(), ["26000"]);
+        assert_eq!(b.ask(&frames().close(name).sync()).tags(), "3Z");
+        let deallocate = format!("DEALLOCATE {name}");
+        assert_eq!(b.query(&deallocate).errors(), ["26000"]);
+        assert_eq!(a.ask(&run("s")).one(), "secret");
+    }
+    for guess in 0..4 {
+        let execute = format!("EXECUTE tenantry_{guess}");
+        assert_eq!(b.query(&execute).errors(), ["26000"]);
+    }
+}
+
+#[test]
 fn parse_in_a_failed_transaction_leaves_no_name() {
     let (database, proxy, _) = world("");
     let dialogue = [

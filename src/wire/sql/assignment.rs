@@ -62,7 +62,12 @@ pub fn assignment(text: &[u8]) -> Option<Assignment> {
         words::RESET => words.reset(),
         _ => None,
     };
-    found.filter(|a| !EXCLUDED.contains(&a.name.as_str()) && !is_short_limit(a))
+    let short = |a: &Assignment| {
+        a.value
+            .as_deref()
+            .is_some_and(|v| is_short_limit(&a.name, v))
+    };
+    found.filter(|a| !EXCLUDED.contains(&a.name.as_str()) && !short(a))
 }
 
 struct Words<'a>(Lexer<'a>);
@@ -175,12 +180,10 @@ fn is_readable(string: &[u8]) -> bool {
     string.starts_with(b"'") && !string.contains(&b'\\')
 }
 
-/// Whether it is a time limit that is short, or that is not read here.
-fn is_short_limit(assignment: &Assignment) -> bool {
-    let Some(value) = assignment.value.as_deref() else {
-        return false;
-    };
-    if !LIMITS.contains(&assignment.name.as_str()) {
+/// Whether a setting is a time limit that is so short that it could hit the statement that takes it
+/// back, or that is not read here.
+pub fn is_short_limit(name: &str, value: &str) -> bool {
+    if !LIMITS.contains(&name) {
         return false;
     }
     let text = value.trim_matches('\'').trim();

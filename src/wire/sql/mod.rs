@@ -28,7 +28,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use assignment::{Assignment, assignment};
+pub use assignment::{Assignment, assignment, is_short_limit};
 
 use lexer::{Kind, Lexer};
 
