@@ -86,7 +86,7 @@ impl Default for Statements {
     fn default() -> Self {
         let random = std::collections::hash_map::RandomState::new().hash_one(0);
         let mut prefix = NAME_PREFIX.to_vec();
-        prefix.extend_from_slice(format!("{random:x}_").as_bytes());
+        prefix.extend_from_slice(format!("{:x}_", random >> 32).as_bytes());
         Self {
             prefix,
             known: HashTable::default(),
@@ -179,6 +179,17 @@ mod tests {
             all.intern(Scope::Startup(0), b"select 1\0\0\x01\0\0\0\x17")
                 .id
         );
+    }
+
+    #[test]
+    fn what_merely_hashes_alike_is_not_the_same() {
+        let mut all = Statements::default();
+        let (scope, text) = (Scope::Startup(0), &b"select 1\0\0\0"[..]);
+        all.intern(scope, text);
+        let hash = all.hasher.hash_one((scope, text));
+        assert!(all.find(hash, scope, text).is_some());
+        assert!(all.find(hash, scope, b"select 2\0\0\0").is_none());
+        assert!(all.find(hash, Scope::Startup(1), text).is_none());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::support::client::Client;
@@ -171,6 +172,11 @@ fn a_proxy_out_of_descriptors_recovers() {
     if !alone("slots::a_proxy_out_of_descriptors_recovers") {
         return;
     }
+    let log = Log::default();
+    let lines = log.clone();
+    tracing_subscriber::fmt()
+        .with_writer(move || lines.clone())
+        .init();
     let database = Database::fresh();
     let proxy = toml(&database, "").server("max_clients = 5000").start();
     let mut client = proxy.client(&database.name);
@@ -199,9 +205,32 @@ fn a_proxy_out_of_descriptors_recovers() {
     );
     // Who is there is served.
     assert_eq!(client.value("SELECT 2"), "2");
+    assert_eq!(log.count("cannot accept clients for now"), 1, "said once");
     drop(silent);
     eventually("the silent ones have gone", || proxy.app.clients() == 1);
     assert_eq!(proxy.client(&database.name).value("SELECT 3"), "3");
+    assert_eq!(log.count("accepting clients again"), 1);
+}
+
+/// The log of this process.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn count(&self, text: &str) -> usize {
+        let log = self.0.lock().unwrap();
+        String::from_utf8_lossy(&log).matches(text).count()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {

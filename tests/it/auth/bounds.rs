@@ -270,6 +270,27 @@ fn half_sent_logins_leave_nothing_behind() {
 }
 
 #[test]
+fn resets_during_tls_leave_nothing_behind() {
+    let proxy = Proxy::start(Mode::Allow, "secret = \"salts\"", "");
+    // A handshake record of which most is still to come.
+    let half_hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+    for number in 0..20 {
+        let mut socket = socket(&proxy);
+        if number % 2 == 0 {
+            socket.write_all(&SSL_REQUEST).unwrap();
+            let mut answer = [0];
+            socket.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"S");
+        }
+        socket.write_all(&half_hello).unwrap();
+        socket2::SockRef::from(&socket)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    }
+    is_at_rest(&proxy);
+}
+
+#[test]
 fn logins_that_stand_still_are_closed_without_a_word() {
     let proxy = Proxy::start(
         Mode::Allow,
