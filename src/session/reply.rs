@@ -160,21 +160,30 @@ impl Replies<'_> {
             }
             _ => return Err(Desync::Unasked(char::from(tag))),
         };
-        if done && let Some(answered) = self.link.expected.pop_front() {
-            if answered.is_journalled() {
-                self.link.journal.pop_front();
-            }
-            if let Expected::Parse(_, statement) = &answered {
-                statement.prove();
-                if let Some(held) = self.link.prepared.get_mut(&statement.id) {
-                    held.parse = Parsed::Done;
-                }
-            }
-            if matches!(answered, Expected::Execute(_)) && !self.link.may_copy() {
-                self.link.bound = Bound::Plain;
-            }
+        if done {
+            self.answered();
         }
         Ok(fate)
+    }
+
+    /// The first request has had its whole reply.
+    #[inline]
+    fn answered(&mut self) {
+        let Some(answered) = self.link.expected.pop_front() else {
+            return;
+        };
+        if answered.is_journalled() {
+            self.link.journal.pop_front();
+        }
+        if let Expected::Parse(_, statement) = &answered {
+            statement.prove();
+            if let Some(held) = self.link.prepared.get_mut(&statement.id) {
+                held.parse = Parsed::Done;
+            }
+        }
+        if matches!(answered, Expected::Execute(_)) && !self.link.may_copy() {
+            self.link.bound = Bound::Plain;
+        }
     }
 
     /// Gives the client the replies that we owe it before the next one of the server.
