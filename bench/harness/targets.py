@@ -4,6 +4,7 @@ A target can be started more than once, each time on a fresh port: figures about
 instructions need a process of their own.
 """
 import os
+import subprocess
 import re
 import shutil
 from contextlib import contextmanager
@@ -179,13 +180,18 @@ class PgBouncer(Proxy):
 
 
 def find_tenantry(path) -> Path:
-    """The release binary, or BenchError that says how to build it."""
+    """The binary that was named, else that of this checkout, built now: an old one would be measured
+    in its place unseen."""
     root = Path(__file__).resolve().parents[2]
     built = Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "release" / "tenantry"
+    if not path:
+        build = subprocess.run(["cargo", "build", "--quiet", "--release", "--locked"], cwd=root)
+        if build.returncode:
+            raise BenchError("cargo build --release failed; "
+                             "leave Tenantry out with --targets direct,pgbouncer")
     binary = Path(path) if path else built
     if not os.access(binary, os.X_OK):
-        raise BenchError(f"{binary} is missing: run cargo build --release first, "
-                         "or leave Tenantry out with --targets direct,pgbouncer")
+        raise BenchError(f"{binary} is no program")
     return binary.resolve()
 
 

@@ -81,6 +81,12 @@ impl Session {
         }
     }
 
+    /// Whether a setting was sent in this lease.
+    #[inline]
+    pub(super) fn changes_settings(&self) -> bool {
+        self.changes.is_some()
+    }
+
     /// Whether there is something for [`Session::adopt`].
     #[inline]
     pub fn has_changed(&self) -> bool {
@@ -115,7 +121,7 @@ impl Expected {
     pub(super) fn change(&self, tag: &[u8]) -> Option<SettingChange> {
         match self {
             Self::SetQuery(change) | Self::Set(change) if matches!(tag, b"SET\0" | b"RESET\0") => {
-                Some(change.clone())
+                Some((**change).clone())
             }
             _ => None,
         }

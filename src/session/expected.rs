@@ -21,7 +21,7 @@ pub(super) enum Expected {
     /// The client's `DEALLOCATE name`, sent under the server's name.
     Deallocate(Box<[u8]>, Rc<Statement>),
     /// The client's SET or RESET as a simple query, and the change it makes.
-    SetQuery(SettingChange),
+    SetQuery(Box<SettingChange>),
     /// A function call, up to its ReadyForQuery.
     Call,
     /// Parse of a shared statement. `Client`: a name of the session changed with it.
@@ -34,7 +34,7 @@ pub(super) enum Expected {
     Describe,
     Execute(Feed),
     /// Execute of a SET or RESET, and the change it makes.
-    Set(SettingChange),
+    Set(Box<SettingChange>),
     Close(By),
     /// Close of the unnamed statement.
     CloseUnnamed(By),

@@ -270,7 +270,7 @@ impl Session {
             self.carry(text, leased.mode)
         });
         link.expected.push_back(match change {
-            Some(change) => Expected::Set(change),
+            Some(change) => Expected::Set(Box::new(change)),
             None => Expected::Execute(Feed::Due),
         });
         flow.pass(message.range());

@@ -288,7 +288,7 @@ impl Replies<'_> {
 
     /// What a completed command did to the session's settings.
     fn note_changes(&mut self, tag: &[u8]) {
-        let Some(session) = &mut self.session else {
+        let Some(session) = self.session.as_deref_mut().filter(|s| s.changes_settings()) else {
             return;
         };
         match tag {

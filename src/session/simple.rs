@@ -57,7 +57,7 @@ impl Session {
             return Ok(());
         }
         link.expected.push_back(match change {
-            Some(change) => Expected::SetQuery(change),
+            Some(change) => Expected::SetQuery(Box::new(change)),
             None => Expected::Query(By::Client),
         });
         flow.pass(message.range());

@@ -108,6 +108,7 @@ impl Worker {
     /// Sends the cancel request that somebody waits for, unless one is under way. While the
     /// session's settings are on their way it waits: it would hit them, and the query behind them
     /// would run without.
+    #[cold]
     pub(super) fn send_cancel(&mut self, slot: usize) {
         let server = &mut self.servers[slot];
         if server.cancels > 0 || server.link.sets_up() {

@@ -413,6 +413,7 @@ impl Worker {
     }
 
     /// The session has changed settings for good: from now on they follow it.
+    #[cold]
     fn adopt_settings(&mut self, client: usize, server: usize) {
         let client = &mut self.clients[client];
         let pool = &mut self.pools[client.pool];
