@@ -97,14 +97,11 @@ pub(super) static POOL: Keys = Keys {
         "max_prepared_statements",
         "connect_query",
         "application_name",
-    ],
-    later: &[
-        "weight",
-        "replication",
-        "max_pins",
         "session_state",
         "reset",
+        "max_pins",
     ],
+    later: &["weight", "replication"],
 };
 
 pub(super) static CLUSTER: Keys = Keys {

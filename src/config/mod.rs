@@ -284,9 +284,44 @@ pub struct PoolSettings {
     pub connect_query: String,
     /// What servers see as application_name.
     pub application_name: ApplicationName,
+    /// What becomes of session state in transaction mode.
+    pub session_state: StateMode,
+    /// When a server connection is reset before another session gets it.
+    pub reset: ResetWhen,
+    /// Sessions of one pool that may keep a server connection for themselves; 0: all but one of
+    /// `size`.
+    pub max_pins: usize,
+}
+
+/// What becomes of session state in transaction mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateMode {
+    /// Settings follow the session, the rest keeps it on its server connection.
+    Carry,
+    /// Statements that would need it are refused.
+    Reject,
+    /// Nothing is looked at: state stays on whichever server connection it was made.
+    Ignore,
+}
+
+/// When a server connection is reset before another session gets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetWhen {
+    /// If the last session may have left state.
+    Dirty,
+    /// Always.
+    Always,
 }
 
 impl PoolSettings {
+    /// How many sessions of a pool may keep a server connection for themselves.
+    pub fn pins(&self) -> usize {
+        match self.max_pins {
+            0 => self.size.saturating_sub(1).max(1),
+            limit => limit.min(self.size),
+        }
+    }
+
     /// Whether any limit runs while a client is served or idle.
     #[inline]
     pub fn is_timed(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Section;
-use super::{ApplicationName, PoolMode, PoolSettings};
+use super::{ApplicationName, PoolMode, PoolSettings, ResetWhen, StateMode};
 
 /// More server connections than any node takes (PostgreSQL's own limit is 262,143).
 const MANY: usize = 262_143;
@@ -27,6 +27,9 @@ impl Default for PoolSettings {
             max_prepared_statements: 500,
             connect_query: String::new(),
             application_name: ApplicationName::Pass,
+            session_state: StateMode::Carry,
+            reset: ResetWhen::Dirty,
+            max_pins: 0,
         }
     }
 }
@@ -42,6 +45,12 @@ pub(super) fn read(mut s: Section<'_>, base: &PoolSettings) -> PoolSettings {
         ("pass", ApplicationName::Pass),
         ("append", ApplicationName::Append),
     ];
+    let states = [
+        ("carry", StateMode::Carry),
+        ("reject", StateMode::Reject),
+        ("ignore", StateMode::Ignore),
+    ];
+    let resets = [("dirty", ResetWhen::Dirty), ("always", ResetWhen::Always)];
     let settings = PoolSettings {
         mode: s.word("mode", &modes).unwrap_or(base.mode),
         size: s.number("size", 1..=MANY, base.size),
@@ -69,6 +78,11 @@ pub(super) fn read(mut s: Section<'_>, base: &PoolSettings) -> PoolSettings {
         application_name: s
             .word("application_name", &names)
             .unwrap_or(base.application_name),
+        session_state: s
+            .word("session_state", &states)
+            .unwrap_or(base.session_state),
+        reset: s.word("reset", &resets).unwrap_or(base.reset),
+        max_pins: s.number("max_pins", 0..=MANY, base.max_pins),
     };
     if settings.min_size > settings.size {
         let (size, min) = (settings.size, settings.min_size);

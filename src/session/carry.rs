@@ -3,17 +3,17 @@
 //! A change counts when its transaction has: the reply says that it was made, ReadyForQuery that it
 //! stays. An error or ROLLBACK takes it back, as the server does. Within the lease everything is
 //! parsed for this session alone; at its end session and server connection both have the new list.
-//! What would need more (savepoints, a RESET to a startup value that the server does not know,
-//! names given under the former settings) pins instead.
+//! Where there are savepoints the values are asked for instead. Names given under settings by which
+//! their texts were read otherwise pin.
 
 use super::expected::Expected;
 use super::link::Link;
 use super::settings::{SettingChange, SettingsTable};
 use super::{PoolMode, Session};
-use crate::wire::sql::{PinReason, assignment};
+use crate::wire::sql::{Assignment, PinReason, assignment};
 
 /// Most settings that a session carries besides its startup settings.
-const MOST: usize = 64;
+pub(super) const MOST: usize = 64;
 
 /// What a session has changed since the last time that its list was brought up to date.
 #[derive(Debug, Default)]
@@ -21,48 +21,108 @@ pub(super) struct Changes {
     /// Made, but their transaction may still take them back.
     pending: Vec<SettingChange>,
     /// For good.
-    settled: Vec<SettingChange>,
+    pub(super) settled: Vec<SettingChange>,
+    /// To be asked for when the transaction is over.
+    pub(super) asked: Vec<String>,
 }
 
+/// Ends the text of a SET that stands for the client's RESET.
+const IS_RESET: &[u8] = b"/*RESET*/";
+
 impl Session {
-    /// A SET or RESET is about to be sent: what is expected of it, unless it pins the session or
-    /// need not be carried.
+    /// A SET or RESET is about to be sent: what is expected of it, unless it need not be carried.
     pub(super) fn carry(&mut self, text: &[u8], mode: PoolMode) -> Option<SettingChange> {
-        if mode == PoolMode::Session || self.pin.is_some() {
+        if mode == PoolMode::Session || self.fixed {
             return None;
         }
-        let found = assignment(text).filter(|a| {
-            let full = self.settings.carried() >= MOST;
-            let unknown_start = a.value.is_none() && self.settings.starts_with(&a.name);
-            !full && !unknown_start && !self.savepoint
-        });
-        if found.is_none() {
-            self.pin = Some(PinReason::Setting);
+        let Some(found) = assignment(text) else {
+            self.pin_for_good(PinReason::Setting);
+            return None;
+        };
+        if self.savepoint || self.settings.carried() >= MOST {
+            self.ask_for(std::iter::once(found.name));
             return None;
         }
         self.local = true;
         self.changes.get_or_insert_default();
-        found.map(SettingChange::from)
+        if text.ends_with(IS_RESET) {
+            return Some(SettingChange::Restated(found.name));
+        }
+        Some(found.into())
+    }
+
+    /// What a RESET must say to a server that does not know the session's startup value.
+    pub(super) fn restated(&self, text: &[u8]) -> Option<String> {
+        if self.settings.list().is_empty() {
+            return None;
+        }
+        let Assignment { name, value: None } = assignment(text)? else {
+            return None;
+        };
+        let value = as_sql(&name, self.settings.start(&name)?)?;
+        let verb = text.iter().find(|byte| byte.is_ascii_alphabetic());
+        let mark = if matches!(verb, Some(b'R' | b'r')) {
+            str::from_utf8(IS_RESET).unwrap_or_default()
+        } else {
+            ""
+        };
+        Some(format!("SET {name} = {value}{mark}"))
+    }
+
+    /// A sole RESET ALL, followed by the session's startup settings.
+    pub(super) fn reset_to_start(&self) -> Option<String> {
+        let mut sql = "RESET ALL".to_owned();
+        for (name, value) in self.settings.list() {
+            sql = format!("{sql};SET {name} = {}", as_sql(name, value)?);
+        }
+        Some(sql)
     }
 
     /// A savepoint could take back a part of what was changed.
     pub(super) fn note_savepoint(&mut self) {
         self.savepoint = true;
-        if self.changes.is_some() {
-            self.pin = self.pin.or(Some(PinReason::Setting));
+        let Some(changes) = &mut self.changes else {
+            return;
+        };
+        let pending = std::mem::take(&mut changes.pending);
+        for change in pending {
+            self.ask_about(change);
         }
+    }
+
+    /// The outcome of a change is asked for.
+    fn ask_about(&mut self, change: SettingChange) {
+        match change {
+            SettingChange::Set(name, _)
+            | SettingChange::Reset(name)
+            | SettingChange::Restated(name) => {
+                self.ask_for(std::iter::once(name));
+            }
+            SettingChange::AllToStart | SettingChange::ResetAll | SettingChange::Discard => {
+                let names: Vec<String> = self.settings.names().map(str::to_owned).collect();
+                self.ask_for(names.into_iter());
+            }
+        }
+    }
+
+    /// Changes are under way.
+    pub(super) fn expect_changes(&mut self) {
+        self.changes.get_or_insert_default();
     }
 
     /// The server has made a change.
     pub(super) fn changed(&mut self, change: SettingChange) {
+        if self.savepoint {
+            return self.ask_about(change);
+        }
         self.changes.get_or_insert_default().pending.push(change);
     }
 
     /// All settings are back at their start, for good.
-    pub(super) fn reset_all(&mut self) {
+    pub(super) fn reset_all(&mut self, how: SettingChange) {
         let changes = self.changes.get_or_insert_default();
         changes.pending.clear();
-        changes.settled = vec![SettingChange::ResetAll];
+        changes.settled = vec![how];
     }
 
     /// The transaction was taken back.
@@ -103,18 +163,52 @@ impl Session {
         let settled = std::mem::take(&mut changes.settled);
         let wanted = table.change(&self.settings, &settled);
         // A RESET ALL was taken note of when it happened.
-        link.settings = table.change(
-            &link.settings,
-            settled.iter().filter(|c| **c != SettingChange::ResetAll),
-        );
-        let reread = wanted.scope != self.settings.scope && !self.names.is_empty();
+        let elsewhere =
+            |c: &&SettingChange| !matches!(c, SettingChange::ResetAll | SettingChange::Discard);
+        link.settings = table.change(&link.settings, settled.iter().filter(elsewhere));
+        let reread = !self.names.is_empty() && !wanted.reads_like(&self.settings);
         self.settings = wanted;
-        if reread && self.pin.is_none() {
+        if reread || !self.settings.shareable {
             // Elsewhere they would be parsed under the new settings, and for others, too.
-            self.pin = Some(PinReason::Setting);
+            self.pin_for_good(PinReason::Setting);
         }
     }
 }
+
+/// A startup value as SQL text that needs no decoding; `None`: it cannot be said so.
+fn as_sql(name: &str, value: &str) -> Option<String> {
+    let plain = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_.".contains(&b));
+    if !plain || !value.is_ascii() || value.contains(['\\', '\0']) {
+        return None;
+    }
+    if !LISTS.contains(&name) {
+        return Some(format!("'{}'", value.replace('\'', "''")));
+    }
+    let quoted = |part: &str| {
+        let part = part.trim();
+        if part.starts_with('"') {
+            part.to_owned()
+        } else {
+            format!("\"{}\"", part.to_ascii_lowercase())
+        }
+    };
+    let parts: Vec<String> = value.split(',').map(quoted).collect();
+    // A comma within quotes is not a separator.
+    let whole = parts
+        .iter()
+        .all(|part| part.len() > 2 && part.ends_with('"'));
+    whole.then(|| parts.join(", "))
+}
+
+/// Settings whose value is a list of names (`GUC_LIST_QUOTE`).
+const LISTS: [&str; 4] = [
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "temp_tablespaces",
+];
 
 impl Expected {
     /// The change that this request makes when it is completed with that command tag.

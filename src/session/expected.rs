@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::inquiry::Inquiry;
 use super::link::Unnamed;
 use super::settings::SettingChange;
 use super::statement::Statement;
@@ -22,6 +23,14 @@ pub(super) enum Expected {
     Deallocate(Box<[u8]>, Rc<Statement>),
     /// The client's SET or RESET as a simple query, and the change it makes.
     SetQuery(Box<SettingChange>),
+    /// The client's query that we keep from the server: it is made to fail, and this is the error.
+    RefusedQuery(Box<[u8]>),
+    /// As [`Expected::RefusedQuery`], for a Bind.
+    RefusedBind(Box<[u8]>),
+    /// A question of our own, up to its ReadyForQuery.
+    Inquiry(Box<Inquiry>),
+    /// A query of our own for pairs of texts, up to its ReadyForQuery.
+    Listing(Vec<(String, String)>),
     /// A function call, up to its ReadyForQuery.
     Call,
     /// Parse of a shared statement. `Client`: a name of the session changed with it.
@@ -55,6 +64,7 @@ impl Expected {
             Self::Query(By::Client)
                 | Self::Deallocate(..)
                 | Self::SetQuery(_)
+                | Self::RefusedQuery(_)
                 | Self::Parse(By::Client, _)
                 | Self::ParseUnnamed(_)
                 | Self::CloseUnnamed(_)
@@ -67,7 +77,14 @@ impl Expected {
     pub(super) fn ends_segment(&self) -> bool {
         matches!(
             self,
-            Self::Query(_) | Self::Deallocate(..) | Self::SetQuery(_) | Self::Call | Self::Sync(_)
+            Self::Query(_)
+                | Self::Deallocate(..)
+                | Self::SetQuery(_)
+                | Self::RefusedQuery(_)
+                | Self::Inquiry(_)
+                | Self::Listing(_)
+                | Self::Call
+                | Self::Sync(_)
         )
     }
 
@@ -76,6 +93,8 @@ impl Expected {
         matches!(
             self,
             Self::Query(By::Proxy)
+                | Self::Inquiry(_)
+                | Self::Listing(_)
                 | Self::Parse(By::Proxy, _)
                 | Self::ParseUnnamed(By::Proxy)
                 | Self::ParseVerbatim(By::Proxy)

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use super::expected::{By, Change, Expected, Feed};
 use super::flow::Flow;
 use super::link::{Batch, Link, Portal, Presence, TxStatus, Unnamed};
+use super::pins::Sent;
+use super::simple::forbid_blocks;
 use super::statement::{NAME_PREFIX, Statement, Statements};
 use super::{Leased, Message, Renamed, Session, Verdict, must_be_certain};
-use crate::config::PoolMode;
+use crate::config::{PoolMode, StateMode};
 use crate::error::{ClientError, SqlState};
 use crate::wire::frame::{self, HEADER, Header, cstr};
 use crate::wire::sql::{Effect, PinReason, Survey, deallocated_name, survey};
@@ -27,7 +29,14 @@ impl Session {
             } else {
                 Survey::of(PinReason::LargeStatement)
             };
-            self.note(&survey, leased)?;
+            forbid_blocks(&survey, leased.mode)?;
+            let sent = Sent {
+                survey: &survey,
+                text,
+                bind: &[],
+            };
+            // In session mode nothing is refused.
+            let _noted = self.note(sent, leased);
             leased.link.batch = Batch::Open;
             let expected = Expected::ParseVerbatim(By::Client);
             verbatim(expected, message, leased.link, flow);
@@ -37,7 +46,6 @@ impl Session {
             if message.is_whole() && self.parse_deallocate(definition, leased, flow)? {
                 return Ok(());
             }
-            leased.link.batch = Batch::Open;
             return self.parse_unnamed(definition, message, leased, flow);
         }
         must_be_certain(name, leased.link, flow)?;
@@ -50,7 +58,10 @@ impl Session {
             leased.link.batch = Batch::Open;
             return self.parse_large(name, message, leased, flow);
         }
+        let restated = self.restated_definition(definition, leased.state);
+        let definition = restated.as_deref().unwrap_or(definition);
         let statement = self.intern(definition, leased)?;
+        self.fresh_sequences(&statement.survey, leased, flow);
         let link = &mut *leased.link;
         if link.is_undecided(&statement, leased.max_prepared)
             || (link.holds(&statement) && link.awaits_ready())
@@ -108,12 +119,18 @@ impl Session {
         leased: &mut Leased<'_>,
     ) -> Result<Rc<Statement>, Verdict> {
         let statement = leased.statements.intern(self.scope(), definition);
-        self.note(&statement.survey, leased)?;
-        if statement.survey.resets() {
-            // It may be executed in a transaction, which may undo it.
-            self.pin = self.pin.or(Some(PinReason::Setting));
-        }
+        forbid_blocks(&statement.survey, leased.mode)?;
         Ok(statement)
+    }
+
+    /// A RESET to a startup value, in words that a server understands which does not know it.
+    fn restated_definition(&self, definition: &[u8], state: StateMode) -> Option<Vec<u8>> {
+        if state != StateMode::Carry || self.settings.list().is_empty() {
+            return None;
+        }
+        let (text, types) = cstr(definition)?;
+        let sql = self.restated(text)?;
+        Some([sql.as_bytes(), b"\0", types].concat())
     }
 
     /// Sends `DEALLOCATE name` under the server's name; drivers do so in pipelines. False: it is
@@ -154,18 +171,25 @@ impl Session {
         leased: &mut Leased<'_>,
         flow: &mut Flow<'_>,
     ) -> Result<(), Verdict> {
+        let restated = self.restated_definition(definition, leased.state);
         let statement = if message.is_whole() {
-            self.intern(definition, leased)?
+            self.intern(restated.as_deref().unwrap_or(definition), leased)?
         } else {
-            self.note(&Survey::of(PinReason::LargeStatement), leased)?;
             leased.statements.unkept(self.scope())
         };
+        self.fresh_sequences(&statement.survey, leased, flow);
         let link = &mut *leased.link;
         link.commit |= statement.survey.commits();
         link.forgets |= statement.survey.forgets();
+        link.batch = Batch::Open;
         self.replace_unnamed(link, Some(Rc::clone(&statement)), Unnamed::Known(statement));
         let expected = Expected::ParseUnnamed(By::Client);
-        verbatim(expected, message, link, flow);
+        if let Some(definition) = restated {
+            frame::put(flow.own(), b'P', &[b"\0", &definition]);
+            link.expected.push_back(expected);
+        } else {
+            verbatim(expected, message, link, flow);
+        }
         Ok(())
     }
 
@@ -192,7 +216,8 @@ impl Session {
         leased: &mut Leased<'_>,
         flow: &mut Flow<'_>,
     ) -> Result<(), Verdict> {
-        self.note(&Survey::of(PinReason::LargeStatement), leased)?;
+        self.pin_for_good(PinReason::LargeStatement);
+        self.undiscardable = true;
         let statement = leased.statements.unkept(self.scope());
         self.names.add(name, Rc::clone(&statement));
         leased.link.journal.push_back(Change::Added(name.into()));
@@ -230,13 +255,15 @@ impl Session {
             } else {
                 self.names.find(name)
             };
-            let sets = bound.filter(|s| s.survey.effect == Effect::Setting);
-            leased.link.portal = sets.filter(|_| portal == Portal::Unnamed).cloned();
-            if sets.is_some() && portal == Portal::Named {
-                self.pin = self.pin.or(Some(PinReason::Setting));
-            }
             if let Some(statement) = bound {
-                leased.link.note_bound(statement, portal);
+                let statement = Rc::clone(statement);
+                if let Err(error) = self.note_bound(&statement, portal, message, leased) {
+                    refuse_bind(&error, leased.link, flow);
+                    return Ok(());
+                }
+                self.fresh_sequences(&statement.survey, leased, flow);
+            } else {
+                leased.link.portal = None;
             }
         }
         leased.link.batch = Batch::Open;
@@ -253,6 +280,36 @@ impl Session {
         Ok(())
     }
 
+    /// Takes note of what executing a statement may leave behind. An error: it must not be.
+    fn note_bound(
+        &mut self,
+        statement: &Rc<Statement>,
+        portal: Portal,
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+    ) -> Result<(), ClientError> {
+        let sent = Sent {
+            survey: &statement.survey,
+            text: statement.text(),
+            bind: message.body(),
+        };
+        self.note(sent, leased)?;
+        let carries = leased.state == StateMode::Carry;
+        let sets = carries && statement.survey.effect == Effect::Setting;
+        leased.link.portal = None;
+        if sets && portal == Portal::Unnamed {
+            leased.link.portal = Some(Rc::clone(statement));
+        } else if sets {
+            self.ask_by_text(statement.text());
+        }
+        if carries && statement.survey.resets() {
+            // It may be executed in a transaction, which may undo it.
+            self.pin_for_good(PinReason::Setting);
+        }
+        leased.link.note_bound(statement, portal);
+        Ok(())
+    }
+
     pub(super) fn execute(
         &mut self,
         message: &Message<'_>,
@@ -264,11 +321,7 @@ impl Session {
         link.flush_asked = false;
         let unnamed = message.body().first() == Some(&0);
         let sets = link.portal.as_ref().filter(|_| unnamed);
-        let change = sets.and_then(|statement| {
-            let definition = &statement.definition;
-            let text = cstr(definition).map_or(&**definition, |(text, _)| text);
-            self.carry(text, leased.mode)
-        });
+        let change = sets.and_then(|statement| self.carry(statement.text(), leased.mode));
         link.expected.push_back(match change {
             Some(change) => Expected::Set(Box::new(change)),
             None => Expected::Execute(Feed::Due),
@@ -402,6 +455,15 @@ fn pass_foreign(before: usize, name: &[u8], message: &Message<'_>, flow: &mut Fl
         },
         flow,
     );
+}
+
+/// Binds what does not exist in the place of what must not be executed; the client gets our error.
+fn refuse_bind(error: &ClientError, link: &mut Link, flow: &mut Flow<'_>) {
+    let mut told = Vec::new();
+    error.encode(&mut told);
+    link.batch = Batch::Open;
+    link.expected.push_back(Expected::RefusedBind(told.into()));
+    frame::put(flow.own(), b'B', &[b"\0refused_by_tenantry\0\0\0\0\0\0\0"]);
 }
 
 fn verbatim(expected: Expected, message: &Message<'_>, link: &mut Link, flow: &mut Flow<'_>) {

@@ -8,9 +8,19 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
+use super::Session;
 use super::expected::{By, Change, Expected, Feed};
 use super::settings::Settings;
 use super::statement::Statement;
+use crate::config::ResetWhen;
+
+/// Takes all settings back to their start.
+const SETTINGS: &[u8] = b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL";
+
+/// Takes everything back that DISCARD ALL does, but for what the protocol has prepared.
+const EVERYTHING: &[u8] =
+    b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;UNLISTEN *;CLOSE ALL;\
+SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP;DISCARD SEQUENCES";
 
 /// Where an extended-protocol batch stands, as far as we have sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +66,17 @@ pub(super) enum Reset {
 pub(super) enum Unnamed {
     None,
     Known(Rc<Statement>),
+}
+
+/// What of a schema has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Schema {
+    /// Nothing.
+    Same,
+    /// Tables and what belongs to them.
+    Relations,
+    /// Perhaps also functions, and what runs them.
+    Routines,
 }
 
 /// Transaction status of the last ReadyForQuery.
@@ -107,8 +128,8 @@ pub struct Link {
     /// A Flush of our own was sent behind the last Execute.
     pub(super) flush_asked: bool,
     pub(super) reset: Reset,
-    /// The schema has changed, or may when this transaction commits.
-    pub(super) schema: bool,
+    /// What of the schema has changed, or may have when this transaction commits.
+    pub(super) schema: Schema,
     pub(super) commit: bool,
     /// The server has said FATAL itself: its end needs no further word.
     pub(super) fatal: bool,
@@ -123,6 +144,16 @@ pub struct Link {
     pub(super) settings: Rc<Settings>,
     /// What it had when it was fresh, and has again after DISCARD ALL.
     pub(super) fresh: Rc<Settings>,
+    /// What is sent next waits until our own query is answered.
+    awaiting: bool,
+    /// What a query of our own has listed.
+    pub(super) listed: Option<Vec<(String, String)>>,
+    /// Functions may have changed settings that nobody knows of.
+    pub(super) strange: bool,
+    /// The session that had it last.
+    last: u64,
+    /// The role of its login, as the server names it.
+    pub(super) login: Box<str>,
     pub(super) fault: Option<Box<[u8]>>,
     /// What the server reported last, name by name.
     pub reported: Vec<(String, String)>,
@@ -131,7 +162,19 @@ pub struct Link {
 impl Link {
     /// A fresh server connection with what it reported at its login.
     pub fn new(fresh: Rc<Settings>, reported: Vec<(String, String)>) -> Self {
+        let login = reported
+            .iter()
+            .find(|(name, _)| name == "session_authorization");
+        let login = login
+            .map(|(_, role)| role.as_str())
+            .unwrap_or_default()
+            .into();
         Self {
+            awaiting: false,
+            listed: None,
+            strange: false,
+            last: 0,
+            login,
             expected: VecDeque::new(),
             journal: VecDeque::new(),
             status: TxStatus::Idle,
@@ -144,7 +187,7 @@ impl Link {
             portal: None,
             flush_asked: false,
             reset: Reset::None,
-            schema: false,
+            schema: Schema::Same,
             commit: false,
             fatal: false,
             stray: None,
@@ -182,7 +225,10 @@ impl Link {
     /// Whether a query of our own is at work, ahead of the client's.
     #[inline]
     pub fn sets_up(&self) -> bool {
-        matches!(self.expected.front(), Some(Expected::Query(By::Proxy)))
+        matches!(
+            self.expected.front(),
+            Some(Expected::Query(By::Proxy) | Expected::Inquiry(_))
+        )
     }
 
     /// Whether the server works on something for which a reply is due.
@@ -198,9 +244,11 @@ impl Link {
     /// Whether the schema has changed since the last question: texts are to be parsed anew
     /// ([`super::Statements::renew`]). Said again at the end of the transaction that changed it.
     #[inline]
-    pub fn schema_changed(&mut self) -> bool {
+    pub fn schema_changed(&mut self) -> Schema {
         let changed = self.schema;
-        self.schema &= self.status != TxStatus::Idle;
+        if changed != Schema::Same && self.status == TxStatus::Idle {
+            self.schema = Schema::Same;
+        }
         changed
     }
 
@@ -262,6 +310,61 @@ impl Link {
             self.put_own_query(&sql, out);
         }
         !sql.is_empty()
+    }
+
+    /// At rest: appends what makes it fit for a session's next transaction.
+    pub fn prepare_for(&mut self, session: &Session, when: ResetWhen, out: &mut Vec<u8>) {
+        if session.pin().is_none() {
+            self.put_reset(session, when, out);
+        }
+        let roles = self.settings.has_role() || session.settings().has_role();
+        let put = self.put_settings(session.settings(), out);
+        // If one failed what is sent behind it would run all the same.
+        self.awaiting = put && roles;
+    }
+
+    /// Whether nothing may be sent before our own query is answered.
+    #[inline]
+    pub fn is_awaiting(&mut self) -> bool {
+        self.awaiting &= !self.expected.is_empty();
+        self.awaiting
+    }
+
+    /// Appends what makes it fit for a session that shares it, whatever the last one has left.
+    pub(super) fn put_reset(&mut self, session: &Session, when: ResetWhen, out: &mut Vec<u8>) {
+        let other = std::mem::replace(&mut self.last, session.serial()) != session.serial();
+        let sql = match when {
+            ResetWhen::Always if other => EVERYTHING,
+            _ if self.strange => SETTINGS,
+            _ => return,
+        };
+        self.strange = false;
+        self.settings = Rc::clone(&self.fresh);
+        self.put_own_query(sql, out);
+    }
+
+    /// Appends what finds out what the session's transaction has left.
+    pub fn put_inquiry(&mut self, session: &mut Session, out: &mut Vec<u8>) {
+        let inquiry = session.inquire();
+        let mut sql = Vec::new();
+        inquiry.put(&mut sql);
+        self.unnamed = Unnamed::None;
+        self.expected
+            .push_back(Expected::Inquiry(Box::new(inquiry)));
+        crate::wire::frame::put(out, b'Q', &[&sql, b"\0"]);
+    }
+
+    /// Appends what lists what [`super::Catalog::read`] takes.
+    pub fn put_listing(&mut self, sql: &[u8], out: &mut Vec<u8>) {
+        self.fault = None;
+        self.unnamed = Unnamed::None;
+        self.expected.push_back(Expected::Listing(Vec::new()));
+        crate::wire::frame::put(out, b'Q', &[sql, b"\0"]);
+    }
+
+    /// What was listed.
+    pub fn take_listed(&mut self) -> Option<Vec<(String, String)>> {
+        self.listed.take()
     }
 
     /// Appends DISCARD ALL: all that a former session may have left and that it is known to undo.

@@ -6,12 +6,15 @@
 //! and gives again, together with what came later.
 
 mod carry;
+mod catalog;
 mod expected;
 mod extended;
 mod flow;
+mod inquiry;
 mod link;
 mod message;
 mod names;
+mod pins;
 mod reply;
 mod settings;
 mod simple;
@@ -19,16 +22,17 @@ mod statement;
 
 use std::rc::Rc;
 
+pub use catalog::{Catalog, QUERY as CATALOG_QUERY};
 pub use flow::Flow;
-pub use link::{Link, TxStatus};
+pub use link::{Link, Schema, TxStatus};
 pub use reply::{Desync, Replies};
 pub use settings::{Setting, Settings, SettingsTable};
 pub use statement::{NAME_PREFIX, Scope, Statement, Statements};
 
-use crate::config::PoolMode;
+use crate::config::{PoolMode, StateMode};
 use crate::error::ClientError;
 use crate::wire::frame::{self, PARSE_COMPLETE, READY_IDLE};
-use crate::wire::sql::PinReason;
+use crate::wire::sql::{PinReason, Reasons};
 use carry::Changes;
 use expected::{By, Change, Expected, Feed};
 use link::{Batch, Bound, CopyIn, Unnamed};
@@ -62,8 +66,17 @@ pub struct Session {
     changes: Option<Box<Changes>>,
     /// The server waits for a Sync that was kept from it.
     owes_sync: bool,
-    pin: Option<PinReason>,
+    /// Why it keeps its lease.
+    pins: Reasons,
+    /// It keeps it to the end.
+    fixed: bool,
     undiscardable: bool,
+    /// Something is to be asked when the transaction is over.
+    doubt: bool,
+    /// Functions may have changed any setting.
+    anything: bool,
+    /// What SQL PREPARE has prepared may leave anything.
+    prepares_anything: bool,
 }
 
 /// What a client's bytes meet: the server connection it leases and what its tenant shares.
@@ -77,6 +90,12 @@ pub struct Leased<'a> {
     pub max_prepared: usize,
     /// When the lease ends.
     pub mode: PoolMode,
+    /// What becomes of session state.
+    pub state: StateMode,
+    /// What the database's own functions may leave.
+    pub catalog: &'a Catalog,
+    /// How many more sessions of the pool may keep a server connection for themselves.
+    pub pins_left: usize,
 }
 
 /// What is to be done after reading.
@@ -107,7 +126,11 @@ pub struct Step {
 impl Session {
     /// A session with its startup settings; `serial` is its own on this worker for ever.
     pub fn new(settings: Rc<Settings>, serial: u64) -> Self {
-        let pin = (!settings.shareable).then_some(PinReason::Unknown);
+        let pins = if settings.shareable {
+            Reasons::NONE
+        } else {
+            Reasons::of(&[PinReason::Unknown])
+        };
         Self {
             names: Names::default(),
             unnamed: None,
@@ -120,8 +143,12 @@ impl Session {
             savepoint: false,
             changes: None,
             owes_sync: false,
-            undiscardable: pin.is_some(),
-            pin,
+            undiscardable: !pins.is_empty(),
+            fixed: !pins.is_empty(),
+            pins,
+            doubt: false,
+            anything: false,
+            prepares_anything: false,
         }
     }
 
@@ -130,9 +157,9 @@ impl Session {
         &self.settings
     }
 
-    /// Why it keeps its lease, if it does.
-    pub fn pin(&self) -> Option<PinReason> {
-        self.pin
+    /// What it is called on its worker.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Whether DISCARD ALL undoes whatever this session left on its server connection.
@@ -415,7 +442,7 @@ impl Session {
 
     /// Which settings a statement parsed now is read under.
     fn scope(&self) -> Scope {
-        if self.pin.is_some() || self.local {
+        if self.fixed || self.local {
             Scope::Private(self.serial)
         } else {
             Scope::Startup(self.settings.scope)

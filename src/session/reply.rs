@@ -6,7 +6,9 @@
 use super::Session;
 use super::expected::{By, Change, Expected, Feed};
 use super::flow::Flow;
-use super::link::{Batch, Bound, CopyIn, Link, Parsed, Prepared, Reset, TxStatus, Unnamed};
+use super::inquiry::Inquiry;
+use super::link::{Batch, Bound, CopyIn, Link, Parsed, Prepared, Reset, Schema, TxStatus, Unnamed};
+use super::settings::SettingChange;
 use crate::wire::frame::{self, HEADER, PARSE_COMPLETE};
 
 /// Longest message of the server that is looked at as a whole; longer ones pass in pieces.
@@ -55,7 +57,8 @@ impl Replies<'_> {
                 return Ok(at);
             };
             let whole = input.len() - at >= head.total;
-            if !whole && head.total <= WHOLE && needs_whole(head.tag) {
+            let asked = head.tag == b'D' && self.is_asked();
+            if !whole && head.total <= WHOLE && (asked || needs_whole(head.tag)) {
                 return Ok(at);
             }
             let end = (at + head.total).min(input.len());
@@ -104,8 +107,64 @@ impl Replies<'_> {
         }
     }
 
+    /// Whether the next row answers a question of our own.
+    fn is_asked(&self) -> bool {
+        matches!(
+            self.link.expected.front(),
+            Some(Expected::Inquiry(_) | Expected::Listing(_))
+        )
+    }
+
+    /// What is ours of a reply: the answers to what we asked, and the words in which we passed the
+    /// client's RESET on. `None`: it is read as any other.
+    #[cold]
+    fn own_reply(&mut self, tag: u8, body: &[u8], flow: &mut Flow<'_>) -> Option<Fate> {
+        match (self.link.expected.front_mut()?, tag) {
+            (Expected::Inquiry(inquiry), b'D') => {
+                inquiry.read(body);
+                Some(Fate::Swallow)
+            }
+            (Expected::Listing(rows), b'D') => {
+                let mut columns = frame::columns(body)?;
+                let mut text = || {
+                    let column = columns.next().flatten().unwrap_or_default();
+                    String::from_utf8_lossy(column).into_owned()
+                };
+                rows.push((text(), text()));
+                Some(Fate::Swallow)
+            }
+            (Expected::Inquiry(_) | Expected::Listing(_), b'T' | b'C') => Some(Fate::Swallow),
+            (Expected::SetQuery(change), b'C') if body == b"SET\0" => match **change {
+                SettingChange::AllToStart => Some(Fate::Swallow),
+                SettingChange::Restated(_) => self.restate(flow),
+                _ => None,
+            },
+            (Expected::Set(change), b'C') if body == b"SET\0" => match **change {
+                SettingChange::Restated(_) => self.restate(flow),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn restate(&mut self, flow: &mut Flow<'_>) -> Option<Fate> {
+        self.completed(b"RESET\0");
+        frame::put(flow.own(), b'C', &[b"RESET\0"]);
+        if matches!(self.link.expected.front(), Some(Expected::Set(_))) {
+            self.answered();
+        }
+        Some(Fate::Swallow)
+    }
+
     fn reply(&mut self, tag: u8, body: &[u8], flow: &mut Flow<'_>) -> Result<Fate, Desync> {
         self.answer_local(flow);
+        if let Some(
+            Expected::Inquiry(_) | Expected::Listing(_) | Expected::SetQuery(_) | Expected::Set(_),
+        ) = self.link.expected.front()
+            && let Some(fate) = self.own_reply(tag, body, flow)
+        {
+            return Ok(fate);
+        }
         let Some(front) = self.link.expected.front() else {
             return Err(Desync::Unasked(char::from(tag)));
         };
@@ -151,6 +210,9 @@ impl Replies<'_> {
                 Expected::Query(_)
                 | Expected::Deallocate(..)
                 | Expected::SetQuery(_)
+                | Expected::RefusedQuery(_)
+                | Expected::Inquiry(_)
+                | Expected::Listing(_)
                 | Expected::Call
                 | Expected::Sync(_),
                 b'Z',
@@ -175,6 +237,13 @@ impl Replies<'_> {
         if answered.is_journalled() {
             self.link.journal.pop_front();
         }
+        if let Expected::Inquiry(inquiry) = answered {
+            return self.inquired(*inquiry);
+        }
+        if let Expected::Listing(rows) = answered {
+            self.link.listed = Some(rows);
+            return;
+        }
         if let Expected::Parse(_, statement) = &answered {
             statement.prove();
             if let Some(held) = self.link.prepared.get_mut(&statement.id) {
@@ -183,6 +252,15 @@ impl Replies<'_> {
         }
         if matches!(answered, Expected::Execute(_)) && !self.link.may_copy() {
             self.link.bound = Bound::Plain;
+        }
+    }
+
+    /// What we asked is answered.
+    fn inquired(&mut self, mut inquiry: Inquiry) {
+        self.link.strange |= inquiry.settings;
+        if let Some(session) = &mut self.session {
+            inquiry.hide_login(&self.link.login);
+            session.answered(inquiry);
         }
     }
 
@@ -242,7 +320,7 @@ impl Replies<'_> {
             Some(Expected::Query(By::Client))
         );
         if by_client && std::mem::replace(&mut self.link.reset, Reset::None) == Reset::Seen {
-            self.all_reset();
+            self.all_reset(SettingChange::ResetAll);
         }
         Ok(())
     }
@@ -250,7 +328,7 @@ impl Replies<'_> {
     /// CommandComplete: some commands make prepared statements vanish.
     fn completed(&mut self, body: &[u8]) {
         self.link.copy = CopyIn::None;
-        self.link.schema |= is_ddl(body);
+        self.link.schema = self.link.schema.max(changed_by(body));
         self.note_changes(body);
         let Some(b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" | b"DEALLOCATE\0") = Some(body) else {
             return;
@@ -270,7 +348,8 @@ impl Replies<'_> {
         } else {
             self.link.forget_all();
             if body == b"DISCARD ALL\0" {
-                self.all_reset();
+                self.link.strange = false;
+                self.all_reset(SettingChange::Discard);
             }
             if let Some(session) = &mut self.session {
                 session.names.forget_all(&self.link.journal);
@@ -279,10 +358,12 @@ impl Replies<'_> {
     }
 
     /// The server connection is as it was when it was fresh, and so is its session.
-    fn all_reset(&mut self) {
+    fn all_reset(&mut self, how: SettingChange) {
+        // RESET ALL leaves the role.
+        self.link.strange |= self.link.settings.has_role() && how == SettingChange::ResetAll;
         self.link.settings = std::rc::Rc::clone(&self.link.fresh);
         if let Some(session) = &mut self.session {
-            session.reset_all();
+            session.reset_all(how);
         }
     }
 
@@ -305,12 +386,18 @@ impl Replies<'_> {
 
     fn error(&mut self, body: &[u8], flow: &mut Flow<'_>) -> Fate {
         self.answer_local(flow);
-        if let Some(session) = &mut self.session {
+        let own = matches!(
+            self.link.expected.front(),
+            Some(Expected::Query(By::Proxy) | Expected::Inquiry(_))
+        );
+        if let Some(session) = self.session.as_mut().filter(|_| !own) {
             session.unchange();
         }
         let fed = self.link.copy;
         self.link.reset = Reset::None;
-        self.link.schema |= is_stale_plan(body);
+        if is_stale_plan(body) {
+            self.link.schema = self.link.schema.max(Schema::Relations);
+        }
         let told = !self
             .link
             .expected
@@ -318,9 +405,14 @@ impl Replies<'_> {
             .is_some_and(Expected::is_swallowed);
         self.link.fatal |= told && is_fatal(body);
         self.link.copy = CopyIn::None;
-        match self.link.expected.front() {
-            Some(Expected::Query(By::Proxy)) => {
+        match self.link.expected.front_mut() {
+            Some(Expected::Query(By::Proxy) | Expected::Listing(_)) => {
                 self.link.fault = Some(body.into());
+                Fate::Swallow
+            }
+            Some(Expected::Inquiry(_)) => Fate::Swallow,
+            Some(Expected::RefusedQuery(told)) => {
+                flow.own().extend_from_slice(told);
                 Fate::Swallow
             }
             Some(
@@ -331,8 +423,16 @@ impl Replies<'_> {
                 | Expected::Sync(_),
             ) => Fate::Pass,
             None => self.unasked(flow),
-            Some(_) => {
+            Some(front) => {
+                let refused = match front {
+                    Expected::RefusedBind(told) => Some(std::mem::take(told)),
+                    _ => None,
+                };
                 self.skip_to_sync();
+                if let Some(told) = refused {
+                    flow.own().extend_from_slice(&told);
+                    return Fate::Swallow;
+                }
                 // The Sync behind COPY's Execute was kept from the server, which now waits for it.
                 if let CopyIn::Reading {
                     sync_dropped: true,
@@ -429,11 +529,22 @@ enum Fate {
     Swallow,
 }
 
-/// Whether a CommandComplete tells of a command that may change what prepared texts mean.
-fn is_ddl(tag: &[u8]) -> bool {
-    [&b"CREATE"[..], b"ALTER", b"DROP"]
-        .iter()
-        .any(|word| tag.starts_with(word))
+/// What a CommandComplete tells to have changed of the schema.
+fn changed_by(tag: &[u8]) -> Schema {
+    let begins = |words: &[&[u8]]| words.iter().any(|word| tag.starts_with(word));
+    if begins(&[
+        b"DROP",
+        b"CREATE TABLE",
+        b"ALTER TABLE",
+        b"CREATE INDEX",
+        b"CREATE SEQUENCE",
+    ]) {
+        Schema::Relations
+    } else if begins(&[b"CREATE", b"ALTER", b"DO\0", b"CALL\0"]) {
+        Schema::Routines
+    } else {
+        Schema::Same
+    }
 }
 
 /// Whether an ErrorResponse ends the connection.

@@ -14,11 +14,33 @@ use crate::wire::sql::{Assignment, encoding_is_safe, is_short_limit};
 /// Name and value, as given in the startup packet.
 pub type Setting = (String, String);
 
+/// Roles, which are taken on behind all else, and awaited: what follows must not run without them.
+const ROLES: [&str; 2] = ["session_authorization", "role"];
+
+/// Settings by which literals are read once, when a statement is parsed; other settings count when
+/// it is executed, or have it parsed anew (`search_path`).
+const FROZEN: &[&str] = &[
+    "array_nulls",
+    "backslash_quote",
+    "client_encoding",
+    "datestyle",
+    "intervalstyle",
+    "lc_monetary",
+    "standard_conforming_strings",
+    "timezone",
+    "timezone_abbreviations",
+    "transform_null_equals",
+    "xmloption",
+];
+
 /// Settings that change neither how a statement is parsed nor how its literals are read.
 const PARSE_NEUTRAL: &[&str] = &[
     "application_name",
     "bytea_output",
     "client_min_messages",
+    "default_transaction_deferrable",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
     "extra_float_digits",
     "idle_in_transaction_session_timeout",
     "jit",
@@ -32,18 +54,33 @@ const PARSE_NEUTRAL: &[&str] = &[
 /// A change of one setting, or of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SettingChange {
-    /// To a value, as SQL text.
-    Set(String, String),
+    /// To a value.
+    Set(String, Given),
     /// Back to its start.
     Reset(String),
-    /// All back to their start.
+    /// Back to its start, by a SET that stands for the client's RESET.
+    Restated(String),
+    /// All but the role back to the session's start, where the server connection is now, too.
+    AllToStart,
+    /// All but the role back to their start: the server connection to its own.
     ResetAll,
+    /// As `ResetAll`, and the role.
+    Discard,
+}
+
+/// How the value of a setting was given.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Given {
+    /// As SQL text.
+    Sql(String),
+    /// As the server shows it and `set_config` takes it.
+    Raw(String),
 }
 
 impl From<Assignment> for SettingChange {
     fn from(assignment: Assignment) -> Self {
         match assignment.value {
-            Some(value) => Self::Set(assignment.name, value),
+            Some(value) => Self::Set(assignment.name, Given::Sql(value)),
             None => Self::Reset(assignment.name),
         }
     }
@@ -52,8 +89,8 @@ impl From<Assignment> for SettingChange {
 /// A setting's value: how it is said to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value<'a> {
-    /// As it stood in the startup packet.
-    Startup(&'a str),
+    /// As `set_config` takes it.
+    Raw(&'a str),
     /// As SQL text.
     Sql(&'a str),
 }
@@ -62,15 +99,36 @@ enum Value<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Lists {
     startup: Vec<Setting>,
-    set: Vec<Setting>,
+    set: Vec<(String, Given)>,
 }
 
 impl Lists {
     fn value(&self, name: &str) -> Option<Value<'_>> {
-        let find = |list: &'_ [Setting]| list.iter().position(|(n, _)| n == name);
-        match find(&self.set) {
-            Some(at) => Some(Value::Sql(&self.set[at].1)),
-            None => find(&self.startup).map(|at| Value::Startup(&self.startup[at].1)),
+        let given = self.set.iter().find(|(n, _)| n == name);
+        match given.map(|(_, given)| given) {
+            Some(Given::Sql(value)) => Some(Value::Sql(value)),
+            Some(Given::Raw(value)) => Some(Value::Raw(value)),
+            None => self.start(name).map(Value::Raw),
+        }
+    }
+
+    fn start(&self, name: &str) -> Option<&str> {
+        let start = self.startup.iter().find(|(n, _)| n == name);
+        start.map(|(_, value)| value.as_str())
+    }
+
+    /// Whether it has a role other than that of the login.
+    fn has_role(&self) -> bool {
+        ROLES.iter().any(|role| self.value(role).is_some())
+    }
+
+    /// Of both halves, those whose names are wanted.
+    fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        let startup = self.startup.iter().filter(|(name, _)| wanted(name));
+        let set = self.set.iter().filter(|(name, _)| wanted(name));
+        Self {
+            startup: startup.cloned().collect(),
+            set: set.cloned().collect(),
         }
     }
 
@@ -93,6 +151,8 @@ pub struct Settings {
     /// hide ASCII bytes from the survey of a text, with `pg_temp` in the path every new table is a
     /// temporary one, and a short time limit could hit the statement that takes it back.
     pub shareable: bool,
+    /// It has a role of its own, which is awaited.
+    roles: bool,
     /// ParameterStatus as the server reports them under this list; unset until it took the list.
     pub reported: OnceCell<Vec<Setting>>,
 }
@@ -108,9 +168,25 @@ impl Settings {
         self.lists.set.len()
     }
 
-    /// Whether a setting has a startup value.
-    pub(super) fn starts_with(&self, name: &str) -> bool {
-        self.lists.startup.iter().any(|(n, _)| n == name)
+    /// The startup value of a setting.
+    pub(super) fn start(&self, name: &str) -> Option<&str> {
+        self.lists.start(name)
+    }
+
+    /// The names of all that it sets.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.lists.names()
+    }
+
+    /// Whether texts parsed under both are read alike.
+    pub(super) fn reads_like(&self, other: &Self) -> bool {
+        let frozen = |name: &str| FROZEN.contains(&name);
+        self.lists.only(frozen) == other.lists.only(frozen)
+    }
+
+    /// Whether it has a role other than that of the login.
+    pub(super) fn has_role(&self) -> bool {
+        self.roles
     }
 
     /// Whether both are the same list.
@@ -121,13 +197,25 @@ impl Settings {
     /// Appends SQL that turns `from` into `self` on a server connection; nothing if they agree.
     pub fn put_change(&self, from: &Self, sql: &mut Vec<u8>) {
         let (from, to) = (&from.lists, &self.lists);
-        for name in from.names().filter(|name| to.value(name).is_none()) {
+        if from == to {
+            return;
+        }
+        if from.has_role() {
+            sql.extend_from_slice(NO_ROLE);
+        }
+        let plain = |name: &&str| !ROLES.contains(name);
+        for name in from
+            .names()
+            .filter(plain)
+            .filter(|name| to.value(name).is_none())
+        {
             sql.extend_from_slice(b"RESET ");
             put_name(sql, name);
             sql.push(b';');
         }
-        let differs = |name: &&str| from.value(name) != to.value(name);
+        let differs = |name: &&str| plain(name) && from.value(name) != to.value(name);
         for (name, value) in to.set.iter().filter(|(name, _)| differs(&name.as_str())) {
+            let Given::Sql(value) = value else { continue };
             sql.extend_from_slice(b"SET ");
             put_name(sql, name);
             sql.push(b'=');
@@ -136,7 +224,7 @@ impl Settings {
         }
         let mut separator: &[u8] = b"SELECT ";
         for name in to.names().filter(differs) {
-            let Some(Value::Startup(value)) = to.value(name) else {
+            let Some(Value::Raw(value)) = to.value(name) else {
                 continue;
             };
             sql.extend_from_slice(separator);
@@ -147,11 +235,27 @@ impl Settings {
             sql.extend_from_slice(b",false)");
             separator = b",";
         }
+        if separator == b"," {
+            sql.push(b';');
+        }
+        for (role, words) in ROLES
+            .iter()
+            .zip(["SET SESSION AUTHORIZATION ", "SET ROLE "])
+        {
+            if let Some(Value::Raw(name) | Value::Sql(name)) = to.value(role) {
+                sql.extend_from_slice(words.as_bytes());
+                put_literal(sql, name);
+                sql.push(b';');
+            }
+        }
     }
 }
 
+/// Ends whatever role a session has taken on.
+pub(super) const NO_ROLE: &[u8] = b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;";
+
 /// Quotes a literal; `E''` reads the same whatever `standard_conforming_strings` says (manual 4.1.2.2).
-fn put_literal(sql: &mut Vec<u8>, text: &str) {
+pub(super) fn put_literal(sql: &mut Vec<u8>, text: &str) {
     sql.extend_from_slice(b"E'");
     for byte in text.bytes() {
         if byte == b'\'' || byte == b'\\' {
@@ -195,6 +299,7 @@ impl Default for SettingsTable {
             lists: Lists::default(),
             scope: 0,
             shareable: true,
+            roles: false,
             reported: OnceCell::new(),
         };
         Self {
@@ -230,8 +335,12 @@ impl SettingsTable {
         for change in changes {
             let (name, value) = match change {
                 SettingChange::Set(name, value) => (name, Some(value)),
-                SettingChange::Reset(name) => (name, None),
-                SettingChange::ResetAll => {
+                SettingChange::Reset(name) | SettingChange::Restated(name) => (name, None),
+                SettingChange::AllToStart | SettingChange::ResetAll => {
+                    lists.set.retain(|(n, _)| ROLES.contains(&n.as_str()));
+                    continue;
+                }
+                SettingChange::Discard => {
                     lists.set.clear();
                     continue;
                 }
@@ -269,6 +378,7 @@ impl SettingsTable {
         let reported = OnceCell::new();
         let made = Rc::new(Settings {
             lists: lists.clone(),
+            roles: lists.has_role(),
             scope,
             shareable,
             reported,
@@ -286,14 +396,7 @@ impl SettingsTable {
     }
 
     fn scope(&mut self, lists: &Lists) -> u32 {
-        let read = |list: &[Setting]| -> Vec<Setting> {
-            let read = |(name, _): &&Setting| !PARSE_NEUTRAL.contains(&name.as_str());
-            list.iter().filter(read).cloned().collect()
-        };
-        let read = Lists {
-            startup: read(&lists.startup),
-            set: read(&lists.set),
-        };
+        let read = lists.only(|name| !PARSE_NEUTRAL.contains(&name) && !name.contains('.'));
         if read == Lists::default() {
             return 0;
         }
@@ -343,7 +446,7 @@ mod tests {
                 &[("a", "1"), ("my.x", "y")],
                 &[("a", "2"), ("b", r"it's \")]
             ),
-            r#"RESET "my"."x";SELECT pg_catalog.set_config(E'a',E'2',false),pg_catalog.set_config(E'b',E'it''s \\',false)"#
+            r#"RESET "my"."x";SELECT pg_catalog.set_config(E'a',E'2',false),pg_catalog.set_config(E'b',E'it''s \\',false);"#
         );
     }
 

@@ -7,9 +7,11 @@ use super::expected::{By, Expected};
 use super::flow::Flow;
 use super::link::{Batch, Link, Presence, Reset, Unnamed};
 use super::message::Message;
+use super::pins::Sent;
+use super::settings::SettingChange;
 use super::statement::{NAME_PREFIX, Statement};
 use super::{Leased, Session, Verdict};
-use crate::config::PoolMode;
+use crate::config::{PoolMode, StateMode};
 use crate::error::{ClientError, SqlState};
 use crate::wire::frame;
 use crate::wire::sql::{Effect, PinReason, Survey, deallocated_name, survey};
@@ -30,38 +32,74 @@ impl Session {
         } else {
             Survey::of(PinReason::LargeStatement)
         };
-        self.note(&survey, leased)?;
-        if survey.resets() {
-            self.note_reset(&survey, leased.link);
-        }
-        let change = match survey.effect {
-            Effect::Setting => self.carry(text, leased.mode),
-            _ => None,
+        forbid_blocks(&survey, leased.mode)?;
+        let sent = Sent {
+            survey: &survey,
+            text,
+            bind: &[],
         };
+        if let Err(error) = self.note(sent, leased) {
+            refuse_query(&error, leased.link, flow);
+            return Ok(());
+        }
+        self.fresh_sequences(&survey, leased, flow);
+        let carries = leased.state == StateMode::Carry && leased.mode != PoolMode::Session;
         let name = match survey.effect {
+            Effect::Setting if carries => {
+                self.set_query(text, message, leased, flow);
+                return Ok(());
+            }
             Effect::Deallocate if leased.mode != PoolMode::Session => deallocated_name(text),
             _ => None,
         };
+        if survey.resets() && self.resets_all(&survey, leased, flow) {
+            return Ok(());
+        }
         if let Some(name) = &name {
             self.must_know(name.as_bytes(), leased, flow)?;
             self.may_prepare_first(name.as_bytes(), leased.link)?;
         }
         let sent = name.is_some_and(|name| self.deallocate(&name, leased, flow));
         let link = &mut *leased.link;
-        self.replace_unnamed(link, None, Unnamed::None);
-        link.portal = None;
-        link.batch = Batch::Closed;
+        self.begin_query(link);
         link.commit |= survey.commits();
         link.forgets |= survey.forgets();
         if sent {
             return Ok(());
         }
+        link.expected.push_back(Expected::Query(By::Client));
+        flow.pass(message.range());
+        Ok(())
+    }
+
+    /// A simple query ends the unnamed statement and portal.
+    fn begin_query(&mut self, link: &mut Link) {
+        self.replace_unnamed(link, None, Unnamed::None);
+        link.portal = None;
+        link.batch = Batch::Closed;
+    }
+
+    /// A sole SET or RESET.
+    fn set_query(
+        &mut self,
+        text: &[u8],
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) {
+        let restated = self.restated(text);
+        let sql = restated.as_ref().map_or(text, String::as_bytes);
+        let change = self.carry(sql, leased.mode);
+        let link = &mut *leased.link;
+        self.begin_query(link);
         link.expected.push_back(match change {
             Some(change) => Expected::SetQuery(Box::new(change)),
             None => Expected::Query(By::Client),
         });
-        flow.pass(message.range());
-        Ok(())
+        match restated {
+            Some(sql) => frame::put(flow.own(), b'Q', &[sql.as_bytes(), b"\0"]),
+            None => flow.pass(message.range()),
+        }
     }
 
     /// A DEALLOCATE for which the statement must be prepared first, with a Sync of ours behind it,
@@ -104,43 +142,52 @@ impl Session {
         foreign
     }
 
-    /// Takes note of what a statement may leave behind.
-    pub(super) fn note(&mut self, survey: &Survey, leased: &Leased<'_>) -> Result<(), Verdict> {
-        if leased.mode == PoolMode::Statement && survey.begins_block() {
-            let error = ClientError::fatal(
-                SqlState::UNSUPPORTED,
-                "transaction blocks are not allowed in statement pooling mode",
-            );
-            return Err(Verdict::Fail(
-                error.with_hint("set pool.mode to transaction"),
-            ));
+    /// RESET ALL takes the server connection back to its start, which is not the session's. True:
+    /// it was sent, with the session's startup settings behind it. Else note of it is taken at the
+    /// end of the query; in a transaction, which may undo it, it pins.
+    fn resets_all(
+        &mut self,
+        survey: &Survey,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> bool {
+        if leased.state == StateMode::Ignore || leased.mode == PoolMode::Session {
+            return false;
         }
-        match survey.effect {
-            Effect::Pin(reason) => {
-                self.undiscardable |= !reason.discardable();
-                self.pin = self.pin.or(Some(reason));
-            }
-            Effect::Clean
-            | Effect::LocalSetting
-            | Effect::Setting
-            | Effect::Deallocate
-            | Effect::DeallocateAll
-            | Effect::DiscardAll => {}
+        if !survey.several()
+            && !self.fixed
+            && let Some(sql) = self.reset_to_start()
+        {
+            self.local = true;
+            self.begin_query(leased.link);
+            let change = Box::new(SettingChange::AllToStart);
+            leased.link.expected.push_back(Expected::SetQuery(change));
+            self.expect_changes();
+            frame::put(flow.own(), b'Q', &[sql.as_bytes(), b"\0"]);
+            return true;
         }
-        self.local |= survey.sets_locally();
-        if survey.makes_savepoint() {
-            self.note_savepoint();
+        if leased.link.only_settings_due() && !survey.transacts() {
+            leased.link.reset = Reset::Seen;
+        } else {
+            self.pin_for_good(PinReason::Setting);
         }
-        Ok(())
+        false
     }
 
-    /// RESET ALL takes the server connection back to its start, of which note is taken at the end
-    /// of the query. In a transaction, which may undo it, it pins.
-    fn note_reset(&mut self, survey: &Survey, link: &mut Link) {
-        if link.only_settings_due() && !survey.transacts() {
-            link.reset = Reset::Seen;
-        } else {
-            self.pin = self.pin.or(Some(PinReason::Setting));
+    /// What `currval` and `lastval` tell is of this transaction, never another session's.
+    pub(super) fn fresh_sequences(
+        &self,
+        survey: &Survey,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) {
+        let shared = leased.mode != PoolMode::Session && self.pin().is_none();
+        if survey.reads_sequences()
+            && shared
+            && leased.state == StateMode::Carry
+            && leased.link.only_settings_due()
+        {
+            leased.link.put_own_query(b"DISCARD SEQUENCES", flow.own());
         }
     }
 
@@ -155,7 +202,7 @@ impl Session {
             .first_chunk::<4>()
             .map(|b| u32::from_be_bytes(*b));
         if !oid.is_some_and(|oid| CLEAN_CALLS.contains(&oid)) {
-            self.pin = self.pin.or(Some(PinReason::Function));
+            self.pin_for_good(PinReason::Function);
             self.undiscardable = true;
         }
         link.batch = Batch::Closed;
@@ -163,6 +210,30 @@ impl Session {
         flow.pass(message.range());
         Ok(())
     }
+}
+
+/// Transaction blocks have no place in statement pooling mode.
+pub(super) fn forbid_blocks(survey: &Survey, mode: PoolMode) -> Result<(), Verdict> {
+    if mode != PoolMode::Statement || !survey.begins_block() {
+        return Ok(());
+    }
+    let error = ClientError::fatal(
+        SqlState::UNSUPPORTED,
+        "transaction blocks are not allowed in statement pooling mode",
+    );
+    Err(Verdict::Fail(
+        error.with_hint("set pool.mode to transaction"),
+    ))
+}
+
+/// Sends something that fails in the place of the client's query, so that its transaction fails as
+/// it would by any other error; the client gets ours.
+fn refuse_query(error: &ClientError, link: &mut Link, flow: &mut Flow<'_>) {
+    let mut told = Vec::new();
+    error.encode(&mut told);
+    link.batch = Batch::Closed;
+    link.expected.push_back(Expected::RefusedQuery(told.into()));
+    frame::put(flow.own(), b'Q', &[b"refused_by_tenantry\0"]);
 }
 
 /// Large-object functions by their fixed OIDs (pg_proc.dat): what they open ends with the transaction.

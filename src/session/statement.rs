@@ -49,6 +49,11 @@ enum Proven {
 }
 
 impl Statement {
+    /// Its SQL text.
+    pub fn text(&self) -> &[u8] {
+        frame::cstr(&self.definition).map_or(&self.definition, |(text, _)| text)
+    }
+
     /// Appends the Parse that makes it on a server connection.
     pub fn put_parse(&self, out: &mut Vec<u8>) {
         frame::put(out, b'P', &[&self.server_name, &self.definition]);

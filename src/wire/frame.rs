@@ -58,6 +58,24 @@ pub fn cstr(body: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&body[..end], &body[end + 1..]))
 }
 
+/// The columns of a DataRow's body: `None` for NULL. `None` for all: it is not one.
+pub fn columns(row: &[u8]) -> Option<impl Iterator<Item = Option<&[u8]>>> {
+    let (count, mut rest) = row.split_first_chunk::<2>()?;
+    let mut columns = Vec::with_capacity(usize::from(u16::from_be_bytes(*count)));
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (len, behind) = rest.split_first_chunk::<4>()?;
+        let Ok(len) = usize::try_from(i32::from_be_bytes(*len)) else {
+            columns.push(None);
+            rest = behind;
+            continue;
+        };
+        let (value, behind) = behind.split_at_checked(len)?;
+        columns.push(Some(value));
+        rest = behind;
+    }
+    rest.is_empty().then(|| columns.into_iter())
+}
+
 /// A ParseComplete.
 pub const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
 

@@ -113,8 +113,8 @@ impl Worker {
     }
 
     /// Lends idle connections to clients in line: the tenant was paused until now.
-    fn serve_line(&mut self, slot: usize) {
-        while !self.pools[slot].is_paused() && self.pools[slot].has_waiters() {
+    pub(super) fn serve_line(&mut self, slot: usize) {
+        while !self.pools[slot].holds_back() && self.pools[slot].has_waiters() {
             let Some(server) = self.idle_server(slot) else {
                 return self.fill(slot);
             };

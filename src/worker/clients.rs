@@ -38,6 +38,10 @@ pub(super) struct Client {
     pub(super) deadline: Deadline,
     pub(super) role: RoleName,
     key: CancelKey,
+    /// It counts among its pool's pinned ones.
+    pub(super) counted: bool,
+    /// Its pin is in the log.
+    pub(super) told: bool,
     /// What to tell it at the next transaction boundary.
     pub(super) doom: Option<Box<ClientError>>,
     _places: [Place; 2],
@@ -132,6 +136,8 @@ impl Worker {
             role: new.identity.role,
             key,
             doom: None,
+            counted: false,
+            told: false,
             _places: new.places,
         });
         self.pools[pool].members.push(slot);
@@ -164,9 +170,11 @@ impl Worker {
             return;
         };
         self.clients[slot].state = ClientState::Introducing(server);
+        let when = self.pools[self.clients[slot].pool].limits().reset;
         let link = &mut self.servers[server].link;
         let mut sql = Vec::new();
-        if !link.put_settings(self.clients[slot].session.settings(), &mut sql) {
+        link.prepare_for(&self.clients[slot].session, when, &mut sql);
+        if sql.is_empty() {
             // In its turn: a whole line of such clients must not nest.
             let serial = self.clients[slot].serial;
             return self.ready.push_back(Turn::Client(slot, serial));
@@ -252,7 +260,7 @@ impl Worker {
     /// Leases an idle server connection (true), or puts the client in line.
     pub(super) fn acquire(&mut self, slot: usize) -> bool {
         let pool = self.clients[slot].pool;
-        if !self.pools[pool].is_paused()
+        if !self.pools[pool].holds_back()
             && !self.pools[pool].has_waiters()
             && let Some(server) = self.idle_for(slot)
         {
@@ -369,6 +377,7 @@ impl Worker {
             }
         }
         let pool = &mut self.pools[client.pool];
+        pool.pinned -= usize::from(client.counted);
         pool.members.swap_remove(client.seat);
         if let Some(&moved) = pool.members.get(client.seat) {
             self.clients[moved].seat = client.seat;

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::deadlines::{Deadline, Millis, millis};
-use crate::config::{PoolMode, PoolSettings, TenantStatus};
+use crate::config::{PoolMode, PoolSettings, StateMode, TenantStatus};
 use crate::error::ClientError;
-use crate::session::{Setting, SettingsTable, Statements};
+use crate::session::{Catalog, Setting, SettingsTable, Statements};
 use crate::tenant::{Identity, Tenant};
 use crate::types::{RoleName, ScramClientKey, Secret};
 use crate::upstream::backoff::Backoff;
@@ -40,6 +40,9 @@ pub(super) struct Pool {
     pub(super) members: Vec<usize>,
     pub(super) settings: SettingsTable,
     pub(super) statements: Statements,
+    pub(super) catalog: CatalogView,
+    /// Sessions that keep a server connection for themselves.
+    pub(super) pinned: usize,
     pub(super) backoff: Backoff,
     pub(super) last_error: Option<ClientError>,
     /// Changes with the target: older server connections are closed, not reused.
@@ -51,6 +54,78 @@ pub(super) struct Pool {
     pub(super) removed: bool,
     /// In the worker's list of pools with idle connections.
     pub(super) listed: Listed,
+}
+
+/// What the database's catalog says of its functions, and when it is read again.
+#[derive(Debug, Default)]
+pub(super) struct CatalogView {
+    known: Catalog,
+    read: Millis,
+    due: Millis,
+    progress: Progress,
+}
+
+/// How far the catalog was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Progress {
+    /// Never yet.
+    #[default]
+    Never,
+    /// For the first time, under way.
+    First,
+    /// It was, or could not be.
+    Done,
+    /// It has changed since it was begun to be read.
+    Outdated,
+}
+
+/// The catalog is read again when it was last read that long ago: it may be changed elsewhere.
+const CATALOG_AGE: Millis = 10 * 60_000;
+
+/// Schema changes make it be read again, but not more often than this.
+const CATALOG_PAUSE: Millis = 1_000;
+
+impl CatalogView {
+    pub(super) fn known(&self) -> &Catalog {
+        &self.known
+    }
+
+    /// Whether it is to be read.
+    #[inline]
+    pub(super) fn is_due(&self, now: Millis) -> bool {
+        self.due <= now
+    }
+
+    /// It is being read. If that fails it is tried again at its age.
+    pub(super) fn begin(&mut self, now: Millis) {
+        self.read = now;
+        self.due = now + CATALOG_AGE;
+        self.progress = match self.progress {
+            Progress::Never => Progress::First,
+            _ => Progress::Done,
+        };
+    }
+
+    /// It was read.
+    pub(super) fn set(&mut self, known: Catalog) {
+        if self.progress != Progress::Outdated {
+            self.known = known;
+        }
+    }
+
+    /// Reading it has come to an end, one way or another.
+    pub(super) fn end(&mut self) {
+        if self.progress == Progress::First {
+            self.progress = Progress::Done;
+        }
+    }
+
+    /// Functions may have changed.
+    pub(super) fn outdate(&mut self, now: Millis) {
+        self.known = Catalog::Unknown;
+        self.progress = Progress::Outdated;
+        self.due = self.due.min((self.read + CATALOG_PAUSE).max(now));
+    }
 }
 
 /// Whether a pool is in the worker's list of pools with idle connections.
@@ -113,6 +188,8 @@ impl Pool {
             members: Vec::new(),
             settings: SettingsTable::default(),
             statements: Statements::default(),
+            catalog: CatalogView::default(),
+            pinned: 0,
             backoff: Backoff::new(serial),
             last_error: None,
             generation: 0,
@@ -125,6 +202,14 @@ impl Pool {
 
     pub(super) fn limits(&self) -> &PoolSettings {
         &self.tenant.config.pool
+    }
+
+    /// Whether the catalog is to be read before a server connection is lent.
+    #[inline]
+    pub(super) fn owes_catalog(&self, now: Millis) -> bool {
+        self.catalog.is_due(now)
+            && self.limits().mode != PoolMode::Session
+            && self.limits().session_state == StateMode::Carry
     }
 
     /// How long a server connection may idle and be lent unasked.
@@ -164,6 +249,7 @@ impl Pool {
             self.generation += 1;
             self.backoff.succeeded();
             self.settings.forget();
+            self.catalog = CatalogView::default();
             self.last_error = None;
         }
         self.tenant = tenant;
@@ -202,7 +288,7 @@ impl Pool {
         } else {
             self.idle.len()
         };
-        let spare = idle + self.dialling;
+        let spare = idle + self.dialling + usize::from(self.catalog.progress == Progress::First);
         // While it is paused nobody in line is served.
         let waiting = if self.is_paused() { 0 } else { self.waiting };
         let asked = waiting.saturating_sub(spare).max(warm.saturating_sub(have));
@@ -216,7 +302,13 @@ impl Pool {
         self.limits().mode == PoolMode::Session
     }
 
-    /// Whether clients must wait although a server connection is there.
+    /// Whether clients wait although a server connection is there: it is paused, or the catalog
+    /// is read for the first time.
+    pub(super) fn holds_back(&self) -> bool {
+        self.is_paused() || self.catalog.progress == Progress::First
+    }
+
+    /// Whether the tenant is paused.
     pub(super) fn is_paused(&self) -> bool {
         self.tenant.config.status == TenantStatus::Paused
     }

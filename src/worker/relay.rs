@@ -6,13 +6,14 @@ use std::io;
 
 use mio::event::Event;
 
-use super::clients::{Client, ClientState};
+use super::clients::ClientState;
 use super::run::{READ, Turn, Worker};
 use super::servers::ServerState;
 use crate::config::PoolMode;
-use crate::session::{Desync, Flow, Leased, Replies, Step, Verdict};
+use crate::error::{ClientError, SqlState};
+use crate::session::{Desync, Flow, Leased, Replies, Schema, Step, Verdict};
 use crate::stream::{ReadOutcome, Stream};
-use crate::tenant::Tenant;
+use crate::wire::sql::PinReason;
 
 /// Replies that a client may leave unread before its requests wait.
 const UNREAD: usize = 16 * 1024;
@@ -235,16 +236,22 @@ impl Worker {
             link: &mut self.servers[server].link,
             max_prepared: limits.max_prepared_statements,
             mode: limits.mode,
+            state: limits.session_state,
+            catalog: pool.catalog.known(),
+            pins_left: limits.pins().saturating_sub(pool.pinned),
             statements: &mut pool.statements,
         };
         let timed = limits.is_timed();
         if leased.link.at_rest() {
             client.leased_at = self.now;
+            let session = &client.session;
             leased
                 .link
-                .put_settings(client.session.settings(), &mut self.scratch);
+                .prepare_for(session, limits.reset, &mut self.scratch);
         }
-        let unpinned = client.session.pin().is_none();
+        if leased.link.is_awaiting() {
+            return self.hold_back(server);
+        }
         let mut flow = Flow::new(input, &mut self.scratch);
         let step = client
             .session
@@ -261,20 +268,37 @@ impl Worker {
             self.servers[server].socket.send(bytes)
         };
         self.scratch.clear();
-        if unpinned {
-            log_pin(&pool.tenant, client);
+        if client.session.keeps() != client.counted {
+            self.count_pin(slot);
         }
         if timed {
             self.set_client_deadline(slot);
         }
         if sent.is_err() {
-            // What the server said before it went is still to be read.
-            let gone = &mut self.servers[server].socket;
-            (gone.readable, gone.closing) = (true, true);
-            self.ready
-                .push_back(Turn::Server(server, self.servers[server].serial));
+            self.server_unwritable(server);
         }
         step
+    }
+
+    /// What the server said before it went is still to be read.
+    fn server_unwritable(&mut self, server: usize) {
+        let gone = &mut self.servers[server].socket;
+        (gone.readable, gone.closing) = (true, true);
+        self.ready
+            .push_back(Turn::Server(server, self.servers[server].serial));
+    }
+
+    /// The client's request waits until the server has taken what is in the scratch buffer, if
+    /// anything is.
+    fn hold_back(&mut self, server: usize) -> Step {
+        if !self.scratch.is_empty() && self.servers[server].socket.send(&self.scratch).is_err() {
+            self.server_unwritable(server);
+        }
+        self.scratch.clear();
+        Step {
+            used: 0,
+            verdict: Verdict::Hold,
+        }
     }
 
     /// A server connection can be read or written.
@@ -368,9 +392,11 @@ impl Worker {
         if server.socket.readable {
             self.ready.push_back(Turn::Server(slot, server.serial));
         }
-        if server.link.schema_changed() {
-            self.pools[server.pool].statements.renew();
+        let changed = server.link.schema_changed();
+        if changed != Schema::Same {
+            self.schema_changed(slot, changed);
         }
+        let server = &self.servers[slot];
         match server.state {
             ServerState::Leased(client) => self.replied(client, slot),
             ServerState::Owned(_) if server.link.at_rest() => self.own_query_done(slot),
@@ -397,6 +423,9 @@ impl Worker {
         if self.clients[client].session.has_changed() {
             self.adopt_settings(client, server);
         }
+        if self.clients[client].session.keeps() != self.clients[client].counted {
+            self.count_pin(client);
+        }
         if !self.servers[server].cancelling.is_empty() {
             self.send_cancel(server);
         }
@@ -417,12 +446,65 @@ impl Worker {
     fn adopt_settings(&mut self, client: usize, server: usize) {
         let client = &mut self.clients[client];
         let pool = &mut self.pools[client.pool];
-        let unpinned = client.session.pin().is_none();
         let link = &mut self.servers[server].link;
         client.session.adopt(link, &mut pool.settings);
-        if unpinned {
-            log_pin(&pool.tenant, client);
+    }
+
+    /// The schema is another one: texts mean something else, and so may functions.
+    #[cold]
+    fn schema_changed(&mut self, server: usize, changed: Schema) {
+        let temporary = match self.servers[server].state {
+            ServerState::Leased(client) => self.clients[client].session.has_temporary(),
+            _ => false,
+        };
+        let now = self.now;
+        let pool = &mut self.pools[self.servers[server].pool];
+        pool.statements.renew();
+        if changed == Schema::Routines || !(temporary || pool.catalog.known().is_clean()) {
+            pool.catalog.outdate(now);
         }
+    }
+
+    /// Asks what the session's transaction has left.
+    #[cold]
+    fn inquire(&mut self, slot: usize, server: usize) {
+        let held = &mut self.servers[server];
+        let mut sql = Vec::new();
+        held.link
+            .put_inquiry(&mut self.clients[slot].session, &mut sql);
+        if held.socket.send(&sql).is_err() {
+            self.server_unwritable(server);
+        }
+    }
+
+    /// A session has begun or ceased to keep its server connection for itself.
+    #[cold]
+    fn count_pin(&mut self, slot: usize) {
+        let client = &mut self.clients[slot];
+        let pool = &mut self.pools[client.pool];
+        client.counted = client.session.keeps();
+        if client.counted {
+            pool.pinned += 1;
+        } else {
+            pool.pinned -= 1;
+            client.told = false;
+        }
+    }
+
+    /// A transaction is over and the session stays where it is: one line a pin.
+    #[cold]
+    fn pinned(&mut self, slot: usize) {
+        let client = &mut self.clients[slot];
+        let pool = &self.pools[client.pool];
+        let Some(reason) = client.session.pin() else {
+            return;
+        };
+        if pool.pinned > pool.limits().pins() {
+            return self.close_client(slot, &too_many_pins(reason));
+        }
+        client.told = true;
+        let (tenant, role, reason) = (pool.tenant.slug(), &client.role, reason.as_str());
+        tracing::info!(%tenant, %role, reason, "session pinned to its server connection");
     }
 
     /// The one place where a lease ends: everything is answered, complete and sent, nothing pins.
@@ -436,14 +518,19 @@ impl Worker {
         if held.link.at_rest()
             && client.session.at_boundary()
             && !client.session.owes_sync()
-            && client.session.pin().is_none()
             && held.socket.is_clear()
             && held.cancels == 0
             && self.pools[client.pool].limits().mode != PoolMode::Session
         {
-            self.clients[slot].session.end_of_lease();
-            self.clients[slot].state = ClientState::Idle;
-            self.release(server);
+            if client.session.wonders() {
+                self.inquire(slot, server);
+            } else if client.session.pin().is_none() {
+                self.clients[slot].session.end_of_lease();
+                self.clients[slot].state = ClientState::Idle;
+                self.release(server);
+            } else if !client.told {
+                return self.pinned(slot);
+            }
         }
         self.settle_unleased(slot);
     }
@@ -466,11 +553,11 @@ impl Worker {
     }
 }
 
-/// One line a pin.
-#[inline]
-fn log_pin(tenant: &Tenant, client: &Client) {
-    if let Some(reason) = client.session.pin() {
-        let (tenant, role, reason) = (tenant.slug(), &client.role, reason.as_str());
-        tracing::info!(%tenant, %role, reason, "session pinned to its server connection");
-    }
+/// What a client is told whose functions have left what keeps it where it is.
+fn too_many_pins(reason: PinReason) -> ClientError {
+    let text = format!(
+        "too many sessions of this pool keep a server connection for themselves, this one by {}",
+        reason.as_str()
+    );
+    ClientError::fatal(SqlState::TOO_MANY, text).with_hint("the limit is pool.max_pins")
 }

@@ -9,7 +9,7 @@ use super::relay::{Connected, End};
 use super::run::{Phase, READ, Turn, Worker};
 use crate::config::PoolMode;
 use crate::error::{ClientError, SqlState};
-use crate::session::{Link, Session, Settings, TxStatus};
+use crate::session::{CATALOG_QUERY, Catalog, Link, Session, Settings, TxStatus};
 use crate::upstream::ServerCancel;
 use crate::upstream::budget::Permit;
 
@@ -56,6 +56,8 @@ pub(super) enum Purpose {
     Check,
     /// Undo what a session has left.
     Reset,
+    /// What may the database's own functions leave?
+    Catalog,
 }
 
 impl Worker {
@@ -71,7 +73,11 @@ impl Worker {
         if server.doubtful || outdated || surplus {
             return self.close_server(slot);
         }
-        let first = if pool.has_waiters() && !pool.is_paused() {
+        if pool.owes_catalog(now) && self.phase == Phase::Serving {
+            pool.catalog.begin(now);
+            return self.own_query(slot, Purpose::Catalog);
+        }
+        let first = if pool.has_waiters() && !pool.holds_back() {
             pool.first(|w| clients.get(w.client).is_some_and(|c| c.waits(w)))
         } else {
             None
@@ -169,6 +175,7 @@ impl Worker {
         match purpose {
             Purpose::Check => server.link.put_own_query(b"", &mut sql),
             Purpose::Reset => server.link.put_discard(&mut sql),
+            Purpose::Catalog => server.link.put_listing(CATALOG_QUERY.as_bytes(), &mut sql),
         }
         let due = after(self.now, self.pools[server.pool].limits().connect_timeout);
         let owner = Owner::Server(slot, server.serial);
@@ -180,7 +187,22 @@ impl Worker {
 
     /// Our own query was answered.
     pub(super) fn own_query_done(&mut self, slot: usize) {
-        if self.servers[slot].link.take_fault().is_some() {
+        let server = &mut self.servers[slot];
+        let fault = server.link.take_fault();
+        if server.state == ServerState::Owned(Purpose::Catalog) {
+            let pool_slot = server.pool;
+            let pool = &mut self.pools[pool_slot];
+            pool.catalog.end();
+            if let Some(rows) = server.link.take_listed().filter(|_| fault.is_none()) {
+                let rows = rows.iter().map(|(kind, name)| (&**kind, &**name));
+                pool.catalog.set(Catalog::read(rows));
+            } else {
+                let (tenant, role) = (pool.tenant.slug(), &pool.role);
+                tracing::warn!(%tenant, %role, "the catalog cannot be read: every transaction is asked after");
+            }
+            self.release(slot);
+            return self.serve_line(pool_slot);
+        } else if fault.is_some() {
             return self.close_server(slot);
         }
         self.release(slot);
@@ -272,11 +294,17 @@ impl Worker {
         server.socket.out = Vec::new();
         server.socket.readable = true;
         let (pool, serial) = (server.pool, server.serial);
+        if was == ServerState::Owned(Purpose::Catalog) {
+            self.pools[pool].catalog.end();
+        }
         if let ServerState::Idle { .. } = was {
             self.pools[pool].idle.retain(|s| *s != slot);
         }
         self.pools[pool].open -= 1;
         self.ready.push_back(Turn::Server(slot, serial));
+        if was == ServerState::Owned(Purpose::Catalog) {
+            self.serve_line(pool);
+        }
         self.fill(pool);
     }
 

@@ -5,9 +5,9 @@
 
 use std::rc::Rc;
 
-use tenantry::config::PoolMode;
+use tenantry::config::{PoolMode, StateMode};
 use tenantry::session::{
-    Flow, Leased, Link, NAME_PREFIX, Replies, Session, SettingsTable, Statements, Verdict,
+    Catalog, Flow, Leased, Link, NAME_PREFIX, Replies, Session, SettingsTable, Statements, Verdict,
 };
 
 use super::dialogue::Script;
@@ -217,6 +217,9 @@ impl Driver {
             link: &mut connection.link,
             max_prepared: self.limit,
             mode: self.mode,
+            state: StateMode::Carry,
+            catalog: &Catalog::Clean,
+            pins_left: 8,
             statements: &mut self.statements,
         };
         let (mut scratch, mut answer) = (Vec::new(), Vec::new());

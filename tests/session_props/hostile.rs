@@ -4,8 +4,10 @@
 use std::rc::Rc;
 
 use proptest::prelude::*;
-use tenantry::config::PoolMode;
-use tenantry::session::{Flow, Leased, Link, Replies, Session, SettingsTable, Statements, Verdict};
+use tenantry::config::{PoolMode, StateMode};
+use tenantry::session::{
+    Catalog, Flow, Leased, Link, Replies, Session, SettingsTable, Statements, Verdict,
+};
 use tenantry::wire::frame;
 
 /// Who says something: a client or a server.
@@ -93,6 +95,9 @@ fn play(said: &[(Side, Vec<u8>)], mode: PoolMode, whole: bool) {
                             statements: &mut statements,
                             max_prepared: 2,
                             mode,
+                            state: StateMode::Carry,
+                            catalog: &Catalog::Clean,
+                            pins_left: 8,
                         };
                         let mut flow = Flow::new(&client, &mut scratch);
                         let step = session.read(&client, &mut leased, &mut flow, &mut answer);

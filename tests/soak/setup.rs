@@ -76,7 +76,7 @@ pub(crate) fn config(cluster: &Cluster, variant: Variant) -> Config {
     let mut text = format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 2\n[auth]\nmethod = \"trust\"\n\
          secret = \"soak soak soak soak soak soak soak\"\n\
-         [pool]\nsize = {}\nidle_timeout = \"3s\"\nquery_timeout = \"{}s\"\n\
+         [pool]\nmax_pins = 100\nsize = {}\nidle_timeout = \"3s\"\nquery_timeout = \"{}s\"\n\
          idle_transaction_timeout = \"2s\"\nmax_prepared_statements = 8\n\
          [[cluster]]\nname = \"main\"\nprimary = \"127.0.0.1:{}\"\nmax_connections = {PERMITS}\ntls = \"disable\"\n",
         variant.size,

@@ -198,6 +198,22 @@ pub fn is_short_limit(name: &str, value: &str) -> bool {
     !long
 }
 
+/// Whether a value that was asked for may follow its session: it neither changes how texts are
+/// read nor ends or hits what a server connection does for others.
+pub fn is_portable(name: &str, value: &str) -> bool {
+    match name {
+        "standard_conforming_strings" => value == "on",
+        "idle_session_timeout"
+        | "tcp_keepalives_count"
+        | "tcp_keepalives_idle"
+        | "tcp_keepalives_interval"
+        | "tcp_user_timeout" => value == "0",
+        "client_encoding" => super::encoding_is_safe(value),
+        "search_path" => !names_temporary_schema(value.as_bytes()),
+        name => name.is_ascii() && value.is_ascii() && !is_short_limit(name, value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

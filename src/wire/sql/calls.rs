@@ -7,7 +7,7 @@ use super::heads::names_temporary_schema;
 use super::lexer::{Kind, Token};
 use super::machine::{Calls, Machine, Object, Place};
 use super::words::{self, FUNCTIONS, SOFT, STRUCTURAL};
-use super::{Effect, PinReason};
+use super::{Effect, FOREIGN, PinReason, RELEASES, SEQUENCES};
 
 impl Machine<'_> {
     /// A name is followed by `(`, which has just been read.
@@ -24,8 +24,11 @@ impl Machine<'_> {
             }
             return;
         }
-        if self.declares(name, bare, place) || self.is_clean_function(name, place) {
+        if self.declares(name, bare, place) {
             return;
+        }
+        if self.is_clean_function(name, place) {
+            return self.note_built_in(name);
         }
         if bare && (self.is_syntax(name, place) || self.begins_query()) {
             return;
@@ -51,6 +54,17 @@ impl Machine<'_> {
             }
     }
 
+    /// Clean ones that others must hear of all the same.
+    fn note_built_in(&mut self, name: Token) {
+        match name.len() {
+            7 if matches!(self.word(name), words::CURRVAL | words::LASTVAL) => {
+                self.flags |= SEQUENCES;
+            }
+            22 if has_prefix(self.slice(name), b"pg_advisory_unlock") => self.flags |= RELEASES,
+            _ => {}
+        }
+    }
+
     fn pin_call(&mut self, name: Token, place: &Place) {
         let text = unquoted(self.slice(name));
         let exact = name.kind == Kind::Word || text == b"set_config";
@@ -61,7 +75,11 @@ impl Machine<'_> {
             _ if has_prefix(text, b"pg_advisory_") || has_prefix(text, b"pg_try_advisory_") => {
                 Effect::Pin(PinReason::AdvisoryLock)
             }
-            _ => Effect::Pin(PinReason::Function),
+            _ if is_built_in(text) => Effect::Pin(PinReason::Function),
+            _ => {
+                self.flags |= FOREIGN;
+                return;
+            }
         };
         self.merge(effect);
     }
@@ -251,6 +269,24 @@ impl Machine<'_> {
         }
         false
     }
+}
+
+/// Whether a name that is not known to be clean is, or may be, that of a function of `pg_catalog`:
+/// what runs a text or another's function, and what newer servers may bring.
+fn is_built_in(text: &[u8]) -> bool {
+    let has_suffix = |suffix: &[u8]| {
+        let at = text.len().saturating_sub(suffix.len());
+        text[at..].eq_ignore_ascii_case(suffix)
+    };
+    let exact = |name: &[u8]| text.eq_ignore_ascii_case(name);
+    has_prefix(text, b"pg_")
+        || has_prefix(text, b"binary_upgrade_")
+        || exact(b"ts_stat")
+        || exact(b"ts_rewrite")
+        || exact(b"treat")
+        || [&b"_to_xml"[..], b"_to_xmlschema", b"_to_xml_and_xmlschema"]
+            .iter()
+            .any(|suffix| has_suffix(suffix))
 }
 
 fn has_prefix(text: &[u8], prefix: &[u8]) -> bool {

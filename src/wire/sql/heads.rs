@@ -7,7 +7,7 @@
 use super::lexer::{Kind, Token};
 use super::machine::{Calls, Machine, Object};
 use super::words;
-use super::{Effect, PinReason, RESETS, SAVEPOINTS, TransactionWord};
+use super::{EXECUTES, Effect, PinReason, REACHES, RELEASES, RESETS, SAVEPOINTS, TransactionWord};
 
 const fn ends(kind: Kind) -> bool {
     matches!(kind, Kind::Semicolon | Kind::End | Kind::Doubt)
@@ -61,7 +61,14 @@ impl Machine<'_> {
         use words::*;
         let ends_body = self.count();
         if self.verb == SELECT {
+            self.flags |= REACHES;
             return self.body();
+        }
+        if !is_quiet(self.verb) {
+            self.flags |= REACHES;
+        }
+        if matches!(self.verb, DROP | UNLISTEN | DISCARD | CLOSE | DEALLOCATE) {
+            self.flags |= RELEASES;
         }
         match self.verb {
             WITH | VALUES | TABLE | INSERT | UPDATE | DELETE | MERGE => self.body(),
@@ -93,8 +100,12 @@ impl Machine<'_> {
             RELEASE | SHOW | DROP | TRUNCATE | COMMENT | GRANT | REVOKE | REINDEX | VACUUM
             | ANALYZE | ANALYSE | CLUSTER | REFRESH | SECURITY | IMPORT | REASSIGN | LOCK
             | FETCH | MOVE | CLOSE | NOTIFY | UNLISTEN | CHECKPOINT => self.ignored(),
+            EXECUTE => {
+                self.flags |= EXECUTES;
+                self.pin(PinReason::Prepare);
+                self.body()
+            }
             verb => self.pinned(match verb {
-                EXECUTE => PinReason::Prepare,
                 LISTEN => PinReason::Listen,
                 LOAD => PinReason::Load,
                 DO => PinReason::Do,
@@ -326,9 +337,35 @@ impl Machine<'_> {
             self.transaction(TransactionWord::PrepareTransaction);
         } else {
             self.pin(PinReason::Prepare);
+            return self.rest(token);
         }
         self.rest_ignored(token)
     }
+}
+
+/// Whether a command runs no function of the database's own.
+fn is_quiet(verb: u128) -> bool {
+    use words::*;
+    matches!(
+        verb,
+        BEGIN
+            | START
+            | COMMIT
+            | END
+            | ROLLBACK
+            | ABORT
+            | SAVEPOINT
+            | RELEASE
+            | SET
+            | RESET
+            | SHOW
+            | LISTEN
+            | UNLISTEN
+            | NOTIFY
+            | DEALLOCATE
+            | DISCARD
+            | CHECKPOINT
+    )
 }
 
 /// Whether a value names the schema of temporary objects.

@@ -233,6 +233,11 @@ impl<'a> Lexer<'a> {
         self.text.get(self.at + ahead).copied().unwrap_or(0)
     }
 
+    /// The next token, not consumed.
+    pub(super) fn clone_next(&self) -> Token {
+        self.clone().next()
+    }
+
     /// The next token, for callers that are not in a hurry.
     #[inline(never)]
     pub(super) fn next(&mut self) -> Token {

@@ -7,7 +7,8 @@
 use super::lexer::{Kind, Lexer, Token};
 use super::words::{self, pack};
 use super::{
-    BEGINS, COMMITS, COPY, Effect, LOCAL, PinReason, SEVERAL, Survey, TRANSACTS, TransactionWord,
+    BEGINS, COMMITS, COPY, Effect, LOCAL, PinReason, REACHES, Reasons, SEVERAL, Survey, TRANSACTS,
+    TransactionWord,
 };
 
 /// Whether the calls in a statement are run by it.
@@ -59,7 +60,8 @@ pub(super) struct Machine<'a> {
     statements: u32,
     effect: Effect,
     transaction: Option<TransactionWord>,
-    pub(super) flags: u8,
+    pub(super) leaves: Reasons,
+    pub(super) flags: u16,
 }
 
 const fn rank(effect: Effect) -> u8 {
@@ -90,6 +92,7 @@ impl<'a> Machine<'a> {
             statements: 0,
             effect: Effect::Clean,
             transaction: None,
+            leaves: Reasons::NONE,
             flags: 0,
         }
     }
@@ -97,9 +100,10 @@ impl<'a> Machine<'a> {
     pub(super) fn run(mut self) -> Survey {
         if self.lexer.text().len() > Lexer::LIMIT {
             self.pin(PinReason::LargeStatement);
-            self.flags = SEVERAL | COMMITS;
+            self.flags = SEVERAL | COMMITS | REACHES;
             return Survey {
                 effect: self.effect,
+                leaves: self.leaves,
                 transaction: None,
                 flags: self.flags,
             };
@@ -122,11 +126,12 @@ impl<'a> Machine<'a> {
             self.flags |= SEVERAL;
             self.transaction = None;
             if self.effect == Effect::Deallocate {
-                self.effect = Effect::Pin(PinReason::Prepare);
+                self.pin(PinReason::Prepare);
             }
         }
         Survey {
             effect: self.effect,
+            leaves: self.leaves,
             transaction: self.transaction,
             flags: self.flags,
         }
@@ -365,6 +370,9 @@ impl<'a> Machine<'a> {
     pub(super) fn merge(&mut self, effect: Effect) {
         if effect == Effect::LocalSetting {
             self.flags |= LOCAL;
+        }
+        if let Effect::Pin(reason) = effect {
+            self.leaves = self.leaves.with(reason);
         }
         if rank(effect) > rank(self.effect) {
             self.effect = effect;

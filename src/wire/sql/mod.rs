@@ -20,6 +20,7 @@ mod calls;
 mod heads;
 mod lexer;
 mod machine;
+mod named;
 mod plain;
 mod words;
 
@@ -28,7 +29,8 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use assignment::{Assignment, assignment, is_short_limit};
+pub use assignment::{Assignment, assignment, is_portable, is_short_limit};
+pub use named::{Body, Named, body, named_settings};
 
 use lexer::{Kind, Lexer};
 
@@ -37,9 +39,12 @@ use lexer::{Kind, Lexer};
 pub struct Survey {
     /// What it leaves behind: the worst of its statements.
     pub effect: Effect,
+    /// Why its session may have to stay where it is: of all of its statements. A [`Effect::Setting`]
+    /// is not among them.
+    pub leaves: Reasons,
     /// Set if its sole statement begins or ends a transaction block.
     pub transaction: Option<TransactionWord>,
-    flags: u8,
+    flags: u16,
 }
 
 /// What a text leaves behind, from harmless to worst.
@@ -65,9 +70,9 @@ pub enum Effect {
 /// Why a session must stay on its server connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PinReason {
-    /// `SET`, `RESET name` that cannot be carried, `set_config`; `RESET ALL` in a transaction block.
+    /// `SET`, `RESET name`, `set_config`: asked for by name ([`named_settings`]), or it stays.
     Setting,
-    /// `SET ROLE`, `SET SESSION AUTHORIZATION`.
+    /// `SET ROLE`, `SET SESSION AUTHORIZATION`: asked for, or it stays.
     Role,
     /// `LISTEN`.
     Listen,
@@ -83,7 +88,7 @@ pub enum PinReason {
     Load,
     /// `setseed`.
     SetSeed,
-    /// A call of a function that is not known to be clean.
+    /// A call of a function that may do anything.
     Function,
     /// `DO`.
     Do,
@@ -160,6 +165,69 @@ impl PinReason {
     }
 }
 
+/// A set of reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reasons(u16);
+
+impl Reasons {
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Those of a list.
+    pub const fn of(list: &[PinReason]) -> Self {
+        let (mut bits, mut at) = (0, 0);
+        while at < list.len() {
+            bits |= 1 << list[at] as u16;
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether it is one of them.
+    pub const fn contains(self, reason: PinReason) -> bool {
+        self.0 & 1 << reason as u16 != 0
+    }
+
+    /// With another one.
+    #[must_use]
+    pub const fn with(self, reason: PinReason) -> Self {
+        Self(self.0 | 1 << reason as u16)
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those that the other set lacks.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The first one, in the order of [`PinReason::ALL`].
+    #[inline]
+    pub fn first(self) -> Option<PinReason> {
+        PinReason::ALL
+            .get(self.0.trailing_zeros() as usize)
+            .copied()
+    }
+
+    /// One after the other.
+    pub fn iter(self) -> impl Iterator<Item = PinReason> {
+        PinReason::ALL
+            .into_iter()
+            .filter(move |r| self.contains(*r))
+    }
+}
+
 /// How a sole statement begins or ends a transaction block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransactionWord {
@@ -187,22 +255,28 @@ impl TransactionWord {
     }
 }
 
-const SEVERAL: u8 = 1;
-const COPY: u8 = 2;
-const BEGINS: u8 = 4;
-const COMMITS: u8 = 8;
-const LOCAL: u8 = 16;
-const RESETS: u8 = 32;
-const TRANSACTS: u8 = 64;
-const SAVEPOINTS: u8 = 128;
+const SEVERAL: u16 = 1;
+const COPY: u16 = 2;
+const BEGINS: u16 = 4;
+const COMMITS: u16 = 8;
+const LOCAL: u16 = 16;
+const RESETS: u16 = 32;
+const TRANSACTS: u16 = 64;
+const SAVEPOINTS: u16 = 128;
+const FOREIGN: u16 = 256;
+const RELEASES: u16 = 512;
+const SEQUENCES: u16 = 1024;
+const EXECUTES: u16 = 2048;
+const REACHES: u16 = 4096;
 
 impl Survey {
     /// Of a text that was not read: it pins for that reason.
     pub const fn of(reason: PinReason) -> Self {
         Self {
             effect: Effect::Pin(reason),
+            leaves: Reasons::NONE.with(reason),
             transaction: None,
-            flags: 0,
+            flags: REACHES,
         }
     }
 
@@ -242,6 +316,31 @@ impl Survey {
         self.flags & RESETS != 0
     }
 
+    /// Whether it calls functions that are not built in: the catalog tells what they are.
+    pub const fn calls_foreign(self) -> bool {
+        self.flags & FOREIGN != 0
+    }
+
+    /// Whether it may run functions that it does not name: triggers, views, defaults, operators.
+    pub const fn reaches(self) -> bool {
+        self.flags & REACHES != 0
+    }
+
+    /// Whether it may take away what kept the session where it is.
+    pub const fn releases(self) -> bool {
+        self.flags & (RELEASES | FOREIGN) != 0
+    }
+
+    /// Whether it asks for the last value of a sequence in this session.
+    pub const fn reads_sequences(self) -> bool {
+        self.flags & SEQUENCES != 0
+    }
+
+    /// Whether one of the statements is SQL `EXECUTE`.
+    pub const fn executes(self) -> bool {
+        self.flags & EXECUTES != 0
+    }
+
     /// Whether it may drop statements that the protocol has prepared.
     pub const fn forgets(self) -> bool {
         matches!(
@@ -262,13 +361,15 @@ pub fn survey(text: &[u8]) -> Survey {
     if plain::is_plain_query(text) {
         return Survey {
             effect: Effect::Clean,
+            leaves: Reasons::NONE,
             transaction: None,
-            flags: 0,
+            flags: REACHES,
         };
     }
     let mut survey = machine::Machine::new(text).run();
     if survey.effect == Effect::Pin(PinReason::Setting) && assignment(text).is_some() {
         survey.effect = Effect::Setting;
+        survey.leaves = Reasons::NONE;
     }
     survey
 }
@@ -310,6 +411,31 @@ pub fn deallocated_name(text: &[u8]) -> Option<Cow<'_, str>> {
             }
         }
         _ => None,
+    }
+}
+
+/// Whether a word or quoted name of a text, in lower case, is one of those wanted. A text that
+/// cannot be read to its end has it.
+pub fn has_word(text: &[u8], wanted: impl Fn(&[u8]) -> bool) -> bool {
+    let mut lexer = Lexer::new(text);
+    let mut folded = Vec::new();
+    loop {
+        let token = lexer.next();
+        let name = match token.kind {
+            Kind::End => return false,
+            Kind::Doubt => return true,
+            Kind::Word => lexer.slice(token),
+            Kind::Quoted => {
+                let quoted = lexer.slice(token);
+                &quoted[1..quoted.len() - 1]
+            }
+            _ => continue,
+        };
+        folded.clear();
+        folded.extend(name.iter().map(u8::to_ascii_lowercase));
+        if wanted(&folded) {
+            return true;
+        }
     }
 }
 

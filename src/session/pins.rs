@@ -1,0 +1,328 @@
+//! What keeps a session on its server connection, and what is asked when its transaction is over.
+//!
+//! What a statement may leave is noted when it is sent. A setting whose value the text does not
+//! tell is asked for by name; an object (a temporary table, a lock ..) pins until an
+//! [`super::inquiry::Inquiry`] finds that none is there. What cannot be asked for pins to the end.
+
+use super::carry::MOST;
+use super::catalog::Suspicion;
+use super::inquiry::{Answer, Inquiry, Objects};
+use super::settings::{Given, SettingChange};
+use super::{Leased, Session};
+use crate::config::{PoolMode, StateMode};
+use crate::error::{ClientError, SqlState};
+use crate::wire::sql::{
+    Body, Effect, Named, PinReason, Reasons, Survey, body, is_portable, named_settings,
+};
+
+/// Whose cause can be looked for.
+const OBJECTS: Reasons = Reasons::of(&[
+    PinReason::Listen,
+    PinReason::TemporaryTable,
+    PinReason::HoldCursor,
+    PinReason::AdvisoryLock,
+    PinReason::Prepare,
+]);
+
+/// What may have left anything that can be looked for.
+const ANYTHING: Reasons = Reasons::of(&[
+    PinReason::Function,
+    PinReason::Do,
+    PinReason::Call,
+    PinReason::LargeStatement,
+]);
+
+const SETTINGS: Reasons = Reasons::of(&[PinReason::Setting, PinReason::Role]);
+
+/// A statement that is about to be sent: its text, and the Bind that gives it parameters.
+#[derive(Clone, Copy)]
+pub(super) struct Sent<'a> {
+    pub(super) survey: &'a Survey,
+    pub(super) text: &'a [u8],
+    /// Body of the Bind message.
+    pub(super) bind: &'a [u8],
+}
+
+impl Session {
+    /// Why it keeps its lease, if it does.
+    #[inline]
+    pub fn pin(&self) -> Option<PinReason> {
+        self.pins.first()
+    }
+
+    /// It must stay for that reason, whatever is found.
+    pub(super) fn pin_for_good(&mut self, reason: PinReason) {
+        self.pins = self.pins.with(reason);
+        self.fixed = true;
+    }
+
+    /// Takes note of what a statement may leave behind. An error: it must not be sent.
+    #[inline]
+    pub(super) fn note(&mut self, sent: Sent<'_>, leased: &Leased<'_>) -> Result<(), ClientError> {
+        let survey = sent.survey;
+        self.local |= survey.sets_locally();
+        if survey.makes_savepoint() {
+            self.note_savepoint();
+        }
+        let quiet = survey.leaves.is_empty()
+            && survey.effect != Effect::Setting
+            && self.pins.is_empty()
+            && !(survey.several() && survey.calls_foreign())
+            && leased.catalog.is_clean();
+        if quiet || leased.state == StateMode::Ignore {
+            return Ok(());
+        }
+        self.note_state(sent, leased)
+    }
+
+    #[cold]
+    fn note_state(&mut self, sent: Sent<'_>, leased: &Leased<'_>) -> Result<(), ClientError> {
+        let survey = sent.survey;
+        let mut reasons = survey.leaves;
+        if leased.state == StateMode::Reject
+            && let Some(reason) = reasons
+                .first()
+                .or((survey.effect == Effect::Setting).then_some(PinReason::Setting))
+        {
+            return Err(rejected(reason));
+        }
+        if leased.mode == PoolMode::Session {
+            self.undiscardable |= reasons.iter().any(|reason| !reason.discardable());
+            self.pins = self.pins.and(reasons);
+            return Ok(());
+        }
+        if survey.several() && survey.calls_foreign() {
+            // It may have made the function itself.
+            reasons = reasons.with(PinReason::Function);
+        }
+        match leased.catalog.suspicion(survey, sent.text) {
+            Suspicion::None => {}
+            Suspicion::Some => reasons = reasons.with(PinReason::Function),
+            Suspicion::Opaque => {
+                reasons = reasons.with(PinReason::Function);
+                self.fixed = true;
+            }
+        }
+        let again = survey.executes() && reasons == Reasons::of(&[PinReason::Prepare]);
+        if reasons.contains(PinReason::Prepare) && !survey.executes() {
+            // What it prepares may be run at any time.
+            self.prepares_anything |= !reasons.without(OBJECTS).is_empty();
+        } else if survey.executes() && self.prepares_anything {
+            reasons = reasons.with(PinReason::Function);
+        } else if again && self.pins.contains(PinReason::Prepare) {
+            return Ok(());
+        }
+        let kept = reasons.without(ANYTHING).without(SETTINGS);
+        if self.pins.is_empty() && !kept.is_empty() && leased.pins_left == 0 {
+            return Err(too_many_pins());
+        }
+        self.note_reasons(reasons, sent, leased);
+        let large = self.pins.contains(PinReason::LargeStatement);
+        let released = !self.pins.is_empty() && (survey.releases() || large);
+        self.doubt |= !reasons.is_empty() || released;
+        Ok(())
+    }
+
+    fn note_reasons(&mut self, mut reasons: Reasons, sent: Sent<'_>, leased: &Leased<'_>) {
+        if reasons != reasons.without(SETTINGS) && self.ask(named_settings(sent.text), sent.bind) {
+            reasons = reasons.without(SETTINGS);
+        }
+        if reasons.contains(PinReason::Do) {
+            let read = body(sent.text).filter(|body| !body.opaque);
+            let asked = read.is_some_and(|Body { names, .. }| self.ask(names, sent.bind));
+            self.fixed |= !asked;
+        }
+        let anything = reasons != reasons.without(ANYTHING);
+        if anything {
+            self.anything = true;
+            let settings = leased.catalog.settings().iter().take(MOST / 2).cloned();
+            let roles = ["session_authorization", "role"].map(str::to_owned);
+            self.ask_for(settings.chain(roles));
+        }
+        self.fixed |= !reasons.without(ANYTHING).without(OBJECTS).is_empty();
+        self.undiscardable |= reasons.iter().any(|reason| !reason.discardable());
+        self.pins = self.pins.and(reasons);
+    }
+
+    /// The settings whose names a text tells are asked for; false: it does not tell.
+    fn ask(&mut self, names: Option<Vec<Named>>, bind: &[u8]) -> bool {
+        let resolve = |named: Named| match named {
+            Named::Text(name) => Some(name),
+            Named::Parameter(number) => parameter(bind, number).map(|n| n.to_ascii_lowercase()),
+        };
+        let names: Option<Vec<String>> =
+            names.and_then(|names| names.into_iter().map(resolve).collect());
+        let Some(names) = names else { return false };
+        self.ask_for(names.into_iter());
+        true
+    }
+
+    /// Asks for all that a text names.
+    pub(super) fn ask_by_text(&mut self, text: &[u8]) {
+        if !self.ask(named_settings(text), &[]) {
+            self.pin_for_good(PinReason::Setting);
+        }
+    }
+
+    /// These settings are asked for when the transaction is over.
+    pub(super) fn ask_for(&mut self, names: impl Iterator<Item = String>) {
+        self.local = true;
+        self.doubt = true;
+        let asked = &mut self.changes.get_or_insert_default().asked;
+        for name in names {
+            if !asked.contains(&name) {
+                asked.push(name);
+            }
+        }
+    }
+
+    /// Whether something is to be asked before anybody else may have the server connection.
+    #[inline]
+    pub fn wonders(&self) -> bool {
+        self.doubt
+    }
+
+    /// Whether it keeps its server connection beyond this transaction, as far as is known.
+    #[inline]
+    pub fn keeps(&self) -> bool {
+        self.fixed || !self.pins.without(ANYTHING).is_empty()
+    }
+
+    /// Whether there are temporary tables.
+    pub fn has_temporary(&self) -> bool {
+        self.pins.contains(PinReason::TemporaryTable)
+    }
+
+    /// What is to be asked. From now on it counts as asked.
+    pub(super) fn inquire(&mut self) -> Inquiry {
+        self.doubt = false;
+        let changes = self.changes.as_mut();
+        Inquiry {
+            names: changes
+                .map(|c| std::mem::take(&mut c.asked))
+                .unwrap_or_default(),
+            objects: !self.pins.is_empty(),
+            settings: std::mem::take(&mut self.anything),
+            answer: None,
+        }
+    }
+
+    /// What the server has answered.
+    pub(super) fn answered(&mut self, inquiry: Inquiry) {
+        let Some(answer) = inquiry.answer else {
+            // Refused, cancelled: nobody knows.
+            return self.pin_for_good(PinReason::Unknown);
+        };
+        let mut found = Vec::new();
+        self.read_settings(&inquiry.names, &answer, &mut found);
+        if let Some(objects) = answer.objects.filter(|_| !self.fixed) {
+            // What was sent since may have made some.
+            let since = if self.doubt { self.pins } else { Reasons::NONE };
+            self.pins = since.and(reasons(objects));
+            if self.unnamed.as_ref().is_some_and(|s| !s.is_kept()) {
+                // It lives here alone.
+                self.pins = self.pins.with(PinReason::LargeStatement);
+            }
+        }
+        if !found.is_empty() {
+            let changes = self.changes.get_or_insert_default();
+            changes.settled.extend(found);
+        }
+    }
+
+    fn read_settings(&mut self, names: &[String], answer: &Answer, found: &mut Vec<SettingChange>) {
+        let named = names.iter().map(String::as_str).zip(&answer.values);
+        let all = answer
+            .settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value));
+        for (name, value) in named.chain(all) {
+            match value {
+                Some(value) if !is_portable(name, value) => self.pin_for_good(PinReason::Setting),
+                Some(value) if !is_none(name, value) => {
+                    let value = Given::Raw(value.clone());
+                    found.push(SettingChange::Set(name.to_owned(), value));
+                }
+                Some(_) | None => found.push(SettingChange::Reset(name.to_owned())),
+            }
+        }
+        if self.settings.carried() + found.len() > 2 * MOST {
+            self.pin_for_good(PinReason::Setting);
+            found.clear();
+        }
+    }
+}
+
+/// Whether a role is nobody in particular.
+fn is_none(name: &str, value: &str) -> bool {
+    match name {
+        "role" => value == "none",
+        "session_authorization" => value.is_empty(),
+        _ => false,
+    }
+}
+
+fn reasons(objects: Objects) -> Reasons {
+    let Objects {
+        temporary,
+        locks,
+        cursors,
+        channels,
+        prepared,
+    } = objects;
+    [
+        (temporary, PinReason::TemporaryTable),
+        (locks, PinReason::AdvisoryLock),
+        (cursors, PinReason::HoldCursor),
+        (channels, PinReason::Listen),
+        (prepared, PinReason::Prepare),
+    ]
+    .into_iter()
+    .filter(|(there, _)| *there)
+    .fold(Reasons::NONE, |all, (_, reason)| all.with(reason))
+}
+
+/// The value of a parameter in a Bind message's body, if it is there and text.
+fn parameter(bind: &[u8], number: usize) -> Option<String> {
+    let (_, rest) = crate::wire::frame::cstr(bind)?;
+    let (_, rest) = crate::wire::frame::cstr(rest)?;
+    let word = |at: usize| -> Option<usize> {
+        let bytes = rest.get(at..at + 2)?.first_chunk::<2>()?;
+        Some(usize::from(u16::from_be_bytes(*bytes)))
+    };
+    let mut at = 2 + 2 * word(0)?;
+    let count = word(at)?;
+    at += 2;
+    for this in 1..=count {
+        let bytes = rest.get(at..at + 4)?.first_chunk::<4>()?;
+        at += 4;
+        let Ok(len) = usize::try_from(i32::from_be_bytes(*bytes)) else {
+            if this == number {
+                return None;
+            }
+            continue;
+        };
+        let value = rest.get(at..at + len)?;
+        if this == number {
+            return std::str::from_utf8(value).ok().map(str::to_owned);
+        }
+        at += len;
+    }
+    None
+}
+
+fn rejected(reason: PinReason) -> ClientError {
+    let text = format!(
+        "session state ({}) is not allowed in transaction pooling mode",
+        reason.as_str()
+    );
+    ClientError::error(SqlState::UNSUPPORTED, text).with_hint(
+        "use SET LOCAL and the like within a transaction, or set pool.session_state to carry",
+    )
+}
+
+fn too_many_pins() -> ClientError {
+    let text = "too many sessions of this pool keep a server connection for themselves";
+    ClientError::error(SqlState::TOO_MANY, text)
+        .with_hint("the limit is pool.max_pins; SHOW PINS and the log tell who does, and why")
+}
