@@ -146,6 +146,9 @@ pub struct Link {
     pub(super) fresh: Rc<Settings>,
     /// What is sent next waits until our own query is answered.
     awaiting: bool,
+    /// What the client was told of settings before its DISCARD ALL: the server now goes back to
+    /// its own start, which is not what the client is to hear.
+    pub(super) hushed: Option<Vec<(String, String)>>,
     /// What a query of our own has listed.
     pub(super) listed: Option<Vec<(String, String)>>,
     /// Functions may have changed settings that nobody knows of.
@@ -171,6 +174,7 @@ impl Link {
             .into();
         Self {
             awaiting: false,
+            hushed: None,
             listed: None,
             strange: false,
             last: 0,

@@ -52,6 +52,8 @@ pub struct Session {
     names: Names,
     unnamed: Option<Rc<Statement>>,
     settings: Rc<Settings>,
+    /// What it has of its startup packet alone.
+    start: Rc<Settings>,
     serial: u64,
     /// Bytes of the client's current message that are still to come.
     left: usize,
@@ -134,6 +136,7 @@ impl Session {
         Self {
             names: Names::default(),
             unnamed: None,
+            start: Rc::clone(&settings),
             settings,
             serial,
             left: 0,

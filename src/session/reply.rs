@@ -85,6 +85,9 @@ impl Replies<'_> {
             b'E' => Ok(self.error(body, flow)),
             b'S' => {
                 self.link.note_parameter(body);
+                if self.link.hushed.is_some() {
+                    return Ok(Fate::Swallow);
+                }
                 Ok(self.unasked(flow))
             }
             b'N' | b'A' => Ok(self.unasked(flow)),
@@ -134,6 +137,10 @@ impl Replies<'_> {
                 Some(Fate::Swallow)
             }
             (Expected::Inquiry(_) | Expected::Listing(_), b'T' | b'C') => Some(Fate::Swallow),
+            (Expected::SetQuery(change), b'Z') if **change == SettingChange::Discard => {
+                self.tell_start(flow);
+                None
+            }
             (Expected::SetQuery(change), b'C') if body == b"SET\0" => match **change {
                 SettingChange::AllToStart => Some(Fate::Swallow),
                 SettingChange::Restated(_) => self.restate(flow),
@@ -144,6 +151,19 @@ impl Replies<'_> {
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    /// Everything is as it was at the session's start, of which the client hears what is new.
+    fn tell_start(&mut self, flow: &mut Flow<'_>) {
+        let before = self.link.hushed.take().unwrap_or_default();
+        let start = self.session.as_ref().and_then(|s| s.start.reported.get());
+        for (name, value) in start.into_iter().flatten() {
+            let told = before.iter().find(|(n, _)| n == name);
+            if told.is_some_and(|(_, told)| told != value) {
+                let fields = [name.as_bytes(), b"\0", value.as_bytes(), b"\0"];
+                frame::put(flow.own(), b'S', &fields);
+            }
         }
     }
 
@@ -395,6 +415,7 @@ impl Replies<'_> {
         }
         let fed = self.link.copy;
         self.link.reset = Reset::None;
+        self.link.hushed = None;
         if is_stale_plan(body) {
             self.link.schema = self.link.schema.max(Schema::Relations);
         }

@@ -67,7 +67,13 @@ impl Session {
         if sent {
             return Ok(());
         }
-        link.expected.push_back(Expected::Query(By::Client));
+        if carries && survey.effect == Effect::DiscardAll && !self.start.list().is_empty() {
+            link.hushed = Some(link.reported.clone());
+            let change = Box::new(SettingChange::Discard);
+            link.expected.push_back(Expected::SetQuery(change));
+        } else {
+            link.expected.push_back(Expected::Query(By::Client));
+        }
         flow.pass(message.range());
         Ok(())
     }

@@ -23,4 +23,5 @@ mod pools;
 mod prepared;
 mod reload;
 mod slots;
+mod state;
 mod timeouts;

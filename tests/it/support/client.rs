@@ -134,8 +134,16 @@ impl Client {
 
     /// Logs in straight at a PostgreSQL, to compare.
     pub fn direct(database: &super::postgres::Database) -> io::Result<Self> {
+        Self::direct_with(database, &[])
+    }
+
+    /// The same with startup parameters.
+    pub fn direct_with(
+        database: &super::postgres::Database,
+        parameters: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], database.port));
-        Self::log_in(address, &database.name, &database.name, &[])
+        Self::log_in(address, &database.name, &database.name, parameters)
     }
 
     fn log_in(
