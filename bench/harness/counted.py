@@ -7,7 +7,7 @@ the steady part of a run, and divided by the client transactions that pgbench lo
 import re
 import signal
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from .client import Client
@@ -23,6 +23,9 @@ SYSCALLS = Measure(
 INSTRUCTIONS = Measure(
     "instructions", "User-space instructions per transaction (callgrind), 32 clients, pool of 20", ("mode",),
     (("instructions", "instructions/tx", 0), ("transactions", "transactions counted", 0)))
+# Two kinds of sessions take turns on each server connection: five settings to be changed each time.
+SETTINGS = ["-c work_mem=5MB -c statement_timeout=60s -c lock_timeout=30s -c search_path=public -c app.tenant=a",
+            "-c work_mem=6MB -c statement_timeout=61s -c lock_timeout=31s -c search_path=public,pg_catalog -c app.tenant=b"]
 BACKENDS = "select count(*) from pg_stat_activity where datname = 'bench' and pid <> pg_backend_pid()"
 PATIENCE = 3.0  # seconds without a new server connection: the pool has what it needs
 
@@ -43,7 +46,7 @@ class Counted:
 
     def _each(self, measure, count):
         self.bench.say(measure.title)
-        for mode in self.plan.modes:
+        for mode in self.plan.counted_modes:
             for target in self.targets:
                 reason = target.unsupported(mode, 0)
                 if reason:
@@ -59,16 +62,20 @@ class Counted:
     @contextmanager
     def _load(self, endpoint, mode, clients):
         """Steady load on an endpoint."""
-        job = Job(mode, clients)
-        with Load(self.bench.session, self.bench.pgbench, endpoint, job) as load:
-            load.await_steady()
-            yield load
+        jobs = [Job(mode, clients)]
+        if mode == "settings":
+            jobs = [Job("simple", clients // 2, settings=settings) for settings in SETTINGS]
+        with ExitStack() as stack:
+            loads = [stack.enter_context(Load(self.bench.session, self.bench.pgbench, endpoint, job)) for job in jobs]
+            for load in loads:
+                load.await_steady()
+            yield loads
 
     def _syscalls(self, target, mode):
-        with target.started() as endpoint, self._load(endpoint, mode, 64) as load:
+        with target.started() as endpoint, self._load(endpoint, mode, 64) as loads:
             for _ in range(self.plan.windows):
                 counts, start, end = self._trace(endpoint)
-                transactions = transactions_between(load, start, end)
+                transactions = transactions_between(loads, start, end)
                 yield per_transaction(counts, transactions)
 
     def _trace(self, endpoint):
@@ -104,7 +111,7 @@ class Counted:
         pipes = f"--vgdb-prefix={place}/vgdb"
         wrapper = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={place}/out",
                    "--fair-sched=try", "--vgdb=yes", pipes]
-        with target.started(wrapper, place) as endpoint, self._load(endpoint, mode, 32) as load:
+        with target.started(wrapper, place) as endpoint, self._load(endpoint, mode, 32) as loads:
             def command(what):
                 """Tells callgrind, and returns when (the middle of the call)."""
                 begun = time.time()
@@ -117,17 +124,18 @@ class Counted:
                 start = command("zero")
                 time.sleep(self.plan.valgrind_seconds)
                 end = command("dump")
-                transactions = transactions_between(load, start, end)
+                transactions = transactions_between(loads, start, end)
                 executed = callgrind_total(place, turn + 1)
                 yield {"instructions": executed / transactions, "transactions": transactions}
             if not serves(endpoint.port):
                 raise BenchError(f"{target.name} no longer serves under callgrind: {endpoint.daemon.tail()}")
 
 
-def transactions_between(load, start, end) -> int:
+def transactions_between(loads, start, end) -> int:
     """Transactions that ended in the window; BenchError if none."""
-    load.await_logged(end)
-    count = sum(1 for moment in load.ends() if start < moment <= end)
+    for load in loads:
+        load.await_logged(end)
+    count = sum(1 for load in loads for moment in load.ends() if start < moment <= end)
     if not count:
         raise BenchError("no transaction ended within the window")
     return count

@@ -34,7 +34,7 @@ class Idle:
             clients = self._affordable(clients)
             cell = ("TLS" if tls else "TCP", clients)
             for turn in range(self.plan.idle_rounds):
-                for target in [t for t in self.bench.targets if t.is_proxy]:
+                for target in [t for t in self.bench.targets if t.is_proxy and t.is_timed]:
                     try:
                         self.results.add(IDLE, cell, target.name, turn, measure(target, clients, tls))
                     except (BenchError, ClientError, OSError) as error:

@@ -25,6 +25,7 @@ class Job:
     tls: bool = False
     reconnect: bool = False
     rate: int = 0  # transactions per second; 0: as fast as it goes
+    settings: str = ""  # PGOPTIONS
 
 
 class Load:
@@ -36,6 +37,8 @@ class Load:
         # No home: libpq would look for certificates there.
         env = dict(clean_environment(), HOME="/nonexistent", PGPASSWORD="bench", PGGSSENCMODE="disable",
                    PGSSLMODE="require" if job.tls else "disable")
+        if job.settings:
+            env["PGOPTIONS"] = job.settings
         command = [binary, "-n", "-S", "-l", "--log-prefix=tx", "-h", "127.0.0.1", "-p", endpoint.port,
                    "-U", "bench", "-M", job.mode, "-c", job.clients, "-T", LONGEST]
         command += ["-C"] if job.reconnect else []

@@ -13,7 +13,7 @@ from .postgres import Postgres, certificate, find_binaries
 from .processes import BenchError, Session
 from .report import Report, machine
 from .results import Results
-from .targets import Direct, PgBouncer, Tenantry, find_pgbouncer, find_tenantry
+from .targets import Direct, Ignoring, PgBouncer, Tenantry, find_pgbouncer, find_tenantry
 from .timed import Timed
 
 TOOLS = {"syscalls": ("strace",), "instructions": ("valgrind", "vgdb")}
@@ -31,6 +31,7 @@ class Bench:
         self.pgbench = server.bin / "pgbench"
         made = {"direct": lambda: Direct(server),
                 "tenantry": lambda: Tenantry(session, server, tls, binaries["tenantry"]),
+                "ignore": lambda: Ignoring(session, server, tls, binaries["ignore"]),
                 "pgbouncer": lambda: PgBouncer(session, server, tls, binaries["pgbouncer"])}
         self.targets = [made[name]() for name in self.plan.targets]
 
@@ -54,7 +55,8 @@ class Bench:
 def find_all(chosen, options) -> dict:
     """The targets' binaries; BenchError with everything that is missing, at once."""
     missing, found = [], {}
-    finders = {"tenantry": lambda: find_tenantry(options.tenantry), "pgbouncer": find_pgbouncer}
+    tenantry = lambda: find_tenantry(options.tenantry)
+    finders = {"tenantry": tenantry, "ignore": tenantry, "pgbouncer": find_pgbouncer}
     for name, find in [("postgres", find_binaries)] + [(n, finders[n]) for n in chosen.targets if n in finders]:
         try:
             found[name] = find()

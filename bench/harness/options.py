@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 MEASURES = ("throughput", "latency", "connect", "tls", "syscalls", "instructions", "idle")
 MODES = ("simple", "extended", "prepared")
-TARGETS = ("direct", "tenantry", "pgbouncer")
+TARGETS = ("direct", "tenantry", "ignore", "pgbouncer")
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class Plan:
     measures: tuple = MEASURES
     targets: tuple = TARGETS
     modes: tuple = MODES
+    counted_modes: tuple = (*MODES, "settings")
     clients: tuple = (1, 16, 64, 500)
     rounds: int = 3
     seconds: int = 3
@@ -82,5 +83,6 @@ def plan(options) -> Plan:
              "clients": options.clients, "rounds": options.rounds, "seconds": options.seconds,
              "idle_clients": options.idle_clients}
     made = replace(made, **{key: value for key, value in asked.items() if value})
-    return replace(made, latency_modes=tuple(m for m in made.latency_modes if m in made.modes),
+    return replace(made, counted_modes=made.modes if options.modes else made.counted_modes,
+                   latency_modes=tuple(m for m in made.latency_modes if m in made.modes),
                    tls_cells=tuple(c for c in made.tls_cells if c[0] in made.modes))

@@ -33,6 +33,7 @@ method = "scram-sha-256"
 mode = "transaction"
 size = {pool}
 max_clients = {clients}
+session_state = "{state}"
 
 [[cluster]]
 name = "bench"
@@ -87,6 +88,7 @@ class Target:
     name = ""
     version = ""
     is_proxy = True
+    is_timed = True  # else it takes part in counts only
 
     def unsupported(self, mode, clients):
         """Why this cell cannot be measured; None: it can."""
@@ -141,6 +143,7 @@ class Tenantry(Proxy):
     """This project, as built for release."""
 
     name = "tenantry"
+    state = "carry"
 
     def __init__(self, session, server, tls, binary: Path):
         super().__init__(session, server, tls)
@@ -149,8 +152,17 @@ class Tenantry(Proxy):
 
     def command(self, place, port):
         config = place / "proxy.toml"
-        config.write_text(TENANTRY_CONFIG.format(**self.values(port=port)))
+        config.write_text(TENANTRY_CONFIG.format(**self.values(port=port, state=self.state)))
         return [self.binary, "serve", "--config", config]
+
+
+class Ignoring(Tenantry):
+    """The same, but it does not look at session state: what carrying it costs is the difference."""
+
+    name, state, is_timed = "ignore", "ignore", False
+
+    def unsupported(self, mode, clients):
+        return "its settings are set once, for all" if mode == "settings" else None
 
 
 class PgBouncer(Proxy):
@@ -166,6 +178,8 @@ class PgBouncer(Proxy):
         self.prepares = bool(numbers) and (int(numbers[1]), int(numbers[2])) >= (1, 21)
 
     def unsupported(self, mode, clients):
+        if mode == "settings":
+            return "it knows no startup parameter options"
         if mode == "prepared" and not self.prepares:
             return f"prepared statements in transaction mode need PgBouncer 1.21 (this is {self.version})"
         return None

@@ -36,7 +36,7 @@ class Timed:
         if not wanted:
             return
         with ExitStack() as stack:
-            targets = [(t, stack.enter_context(t.started())) for t in self.bench.targets]
+            targets = [(t, stack.enter_context(t.started())) for t in self.bench.targets if t.is_timed]
             for measure in wanted:
                 self.bench.say(measure.title)
                 for cell, job in getattr(self, measure.name)():
