@@ -100,8 +100,9 @@ pub(super) static POOL: Keys = Keys {
         "session_state",
         "reset",
         "max_pins",
+        "replication",
     ],
-    later: &["weight", "replication"],
+    later: &["weight"],
 };
 
 pub(super) static CLUSTER: Keys = Keys {

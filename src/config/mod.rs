@@ -288,6 +288,8 @@ pub struct PoolSettings {
     pub session_state: StateMode,
     /// When a server connection is reset before another session gets it.
     pub reset: ResetWhen,
+    /// Whether clients may speak the replication protocol.
+    pub replication: Replication,
     /// Sessions of one pool that may keep a server connection for themselves; 0: all but one of
     /// `size`.
     pub max_pins: usize,
@@ -302,6 +304,15 @@ pub enum StateMode {
     Reject,
     /// Nothing is looked at: state stays on whichever server connection it was made.
     Ignore,
+}
+
+/// Whether clients may speak the replication protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replication {
+    /// They may not.
+    Refuse,
+    /// Logical replication (`replication=database`), in session mode.
+    Logical,
 }
 
 /// When a server connection is reset before another session gets it.

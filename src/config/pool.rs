@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Section;
-use super::{ApplicationName, PoolMode, PoolSettings, ResetWhen, StateMode};
+use super::{ApplicationName, PoolMode, PoolSettings, Replication, ResetWhen, StateMode};
 
 /// More server connections than any node takes (PostgreSQL's own limit is 262,143).
 const MANY: usize = 262_143;
@@ -30,6 +30,7 @@ impl Default for PoolSettings {
             session_state: StateMode::Carry,
             reset: ResetWhen::Dirty,
             max_pins: 0,
+            replication: Replication::Refuse,
         }
     }
 }
@@ -51,6 +52,10 @@ pub(super) fn read(mut s: Section<'_>, base: &PoolSettings) -> PoolSettings {
         ("ignore", StateMode::Ignore),
     ];
     let resets = [("dirty", ResetWhen::Dirty), ("always", ResetWhen::Always)];
+    let replications = [
+        ("refuse", Replication::Refuse),
+        ("logical", Replication::Logical),
+    ];
     let settings = PoolSettings {
         mode: s.word("mode", &modes).unwrap_or(base.mode),
         size: s.number("size", 1..=MANY, base.size),
@@ -83,7 +88,18 @@ pub(super) fn read(mut s: Section<'_>, base: &PoolSettings) -> PoolSettings {
             .unwrap_or(base.session_state),
         reset: s.word("reset", &resets).unwrap_or(base.reset),
         max_pins: s.number("max_pins", 0..=MANY, base.max_pins),
+        replication: s
+            .word("replication", &replications)
+            .unwrap_or(base.replication),
     };
+    if settings.replication == Replication::Logical && settings.mode != PoolMode::Session {
+        let key = if s.has("replication") {
+            "replication"
+        } else {
+            "mode"
+        };
+        s.error(key, "replication = \"logical\" needs mode = \"session\"");
+    }
     if settings.min_size > settings.size {
         let (size, min) = (settings.size, settings.min_size);
         let key = if s.has("min_size") {

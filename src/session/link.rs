@@ -117,6 +117,8 @@ pub struct Link {
     pub(super) batch: Batch,
     pub(super) copy: CopyIn,
     pub(super) bound: Bound,
+    /// Replication: both sides send as they like.
+    pub(super) streams: bool,
     /// A named portal of this transaction may be a COPY.
     pub(super) copy_portal: bool,
     /// Something under way may drop all prepared statements, or one by name.
@@ -185,6 +187,7 @@ impl Link {
             batch: Batch::Closed,
             copy: CopyIn::None,
             bound: Bound::Plain,
+            streams: false,
             copy_portal: false,
             forgets: false,
             deallocates: VecDeque::new(),
@@ -238,6 +241,11 @@ impl Link {
     /// Whether the server works on something for which a reply is due.
     pub fn is_busy(&self) -> bool {
         !self.expected.is_empty() || self.batch != Batch::Closed || self.left > 0
+    }
+
+    /// Whether it streams changes, for as long as both sides like.
+    pub fn streams(&self) -> bool {
+        self.streams
     }
 
     /// Transaction status of the last ReadyForQuery.

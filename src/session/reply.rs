@@ -80,8 +80,8 @@ impl Replies<'_> {
     #[inline]
     fn message(&mut self, tag: u8, body: &[u8], flow: &mut Flow<'_>) -> Result<Fate, Desync> {
         match tag {
-            b'D' | b'd' | b'c' | b'T' | b'H' | b'C' | b'Z' | b't' | b'n' | b'1' | b'2' | b'3'
-            | b'I' | b's' | b'V' | b'G' => self.reply(tag, body, flow),
+            b'D' | b'd' | b'c' | b'T' | b'H' | b'W' | b'C' | b'Z' | b't' | b'n' | b'1' | b'2'
+            | b'3' | b'I' | b's' | b'V' | b'G' => self.reply(tag, body, flow),
             b'E' => Ok(self.error(body, flow)),
             b'S' => {
                 self.link.note_parameter(body);
@@ -210,6 +210,11 @@ impl Replies<'_> {
                 self.link.expected.drain(1..=syncs);
                 false
             }
+            (Expected::Query(By::Client), b'W') if self.link.fresh.replicates() => {
+                self.link.streams = true;
+                self.copy_begins();
+                false
+            }
             (Expected::Query(_) | Expected::Execute(Feed::Due), b'G') => {
                 self.copy_begins();
                 false
@@ -323,6 +328,7 @@ impl Replies<'_> {
             _ => return Err(Desync::Unasked('Z')),
         };
         self.link.copy = CopyIn::None;
+        self.link.streams = false;
         let last = self.link.expected.len() == 1;
         self.link.commit &= !last;
         self.link.forgets &= !last;
@@ -585,7 +591,7 @@ fn is_stale_plan(fields: &[u8]) -> bool {
 fn needs_whole(tag: u8) -> bool {
     matches!(
         tag,
-        b'Z' | b'C' | b'S' | b'E' | b'1' | b'2' | b'3' | b'I' | b's' | b'n' | b'G' | b'H'
+        b'Z' | b'C' | b'S' | b'E' | b'1' | b'2' | b'3' | b'I' | b's' | b'n' | b'G' | b'H' | b'W'
     )
 }
 

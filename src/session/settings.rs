@@ -163,6 +163,12 @@ impl Settings {
         &self.lists.startup
     }
 
+    /// Whether the session speaks the replication protocol, which a server connection does from
+    /// its startup on or never.
+    pub fn replicates(&self) -> bool {
+        self.lists.start("replication").is_some()
+    }
+
     /// How many were set since.
     pub(super) fn carried(&self) -> usize {
         self.lists.set.len()

@@ -95,8 +95,8 @@ pub enum StartupError {
     /// There is no user name.
     #[error("no PostgreSQL user name specified in startup packet")]
     NoUser,
-    /// The client wants the replication protocol.
-    #[error("replication connections are not supported through this proxy")]
+    /// The client wants physical replication.
+    #[error("physical replication is not supported through this proxy")]
     Replication,
     /// A word of `options` is not understood.
     #[error("invalid command-line argument for server process: {0}")]
@@ -183,6 +183,10 @@ fn startup(minor: u16, mut rest: &[u8]) -> Result<Startup, StartupError> {
             "database" => found.database = (!value.is_empty()).then(|| value.to_owned()),
             "options" => from_options = options::parse(value)?,
             "replication" if is_false(value) => {}
+            // Logical: whether the tenant may is told after the login.
+            "replication" if value == "database" => {
+                found.settings.push((name.to_owned(), value.to_owned()));
+            }
             "replication" => return Err(StartupError::Replication),
             _ if name.starts_with("_pq_.") => found.unknown_options.push(name.to_owned()),
             _ => found.settings.push((name.to_owned(), value.to_owned())),

@@ -12,7 +12,7 @@ use super::relay::Connected;
 use super::run::{Phase, Turn, Worker, token};
 use super::servers::ServerState;
 use super::{NewClient, Protocol};
-use crate::config::PoolMode;
+use crate::config::{PoolMode, Replication};
 use crate::error::{ClientError, SqlState};
 use crate::gauge::Place;
 use crate::session::Session;
@@ -119,9 +119,16 @@ impl Worker {
                 &ClientError::fatal(SqlState::UNAVAILABLE, text),
             );
         };
+        let settings = self.pools[pool].settings.intern(&new.settings);
+        let limits = self.pools[pool].limits();
+        if settings.replicates() && limits.replication == Replication::Refuse {
+            let text = "replication is not allowed for this tenant";
+            let error = ClientError::fatal(SqlState::UNSUPPORTED, text);
+            let hint = "set pool.replication to logical, with pool.mode = session";
+            return turn_away(&mut socket, &error.with_hint(hint));
+        }
         self.pools[pool].greet(&new.identity);
         let serial = self.next_serial();
-        let settings = self.pools[pool].settings.intern(&new.settings);
         let slot = self.clients.insert(Client {
             serial,
             socket,

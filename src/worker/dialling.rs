@@ -138,6 +138,9 @@ impl Worker {
                 self.connected(slot, upstream, (permit, generation, fresh));
             }
             Err(_) if pool.generation != generation => {}
+            Err(error) if settings.iter().any(|(name, _)| name == "replication") => {
+                self.refuse_replication(slot, &error.client_error());
+            }
             Err(error) => {
                 let tenant = pool.tenant.slug();
                 tracing::warn!(%tenant, role = %pool.role, %error, "no server connection");
@@ -151,6 +154,23 @@ impl Worker {
             }
         }
         self.fill(slot);
+    }
+
+    /// The server does not let this role replicate, which says nothing of other logins.
+    fn refuse_replication(&mut self, slot: usize, error: &ClientError) {
+        let clients = &self.clients;
+        let replicates = |client: &usize| clients[*client].session.settings().replicates();
+        let waits = |client: &usize| clients[*client].state == ClientState::Login;
+        let members = self.pools[slot].members.iter().copied();
+        let refused: Vec<usize> = members.filter(|c| replicates(c) && waits(c)).collect();
+        let severity = crate::error::Severity::Fatal;
+        let error = ClientError {
+            severity,
+            ..error.clone()
+        };
+        for client in refused {
+            self.close_client(client, &error);
+        }
     }
 
     /// Nobody in this line will be served: all are told why.
@@ -249,7 +269,8 @@ impl Worker {
         }
         let first = pool.first(|w| clients.get(w.client).is_some_and(|c| c.waits(w)));
         let settings = first.map(|w| clients[w.client].session.settings());
-        let proven = settings.filter(|s| s.reported.get().is_some());
+        // Whether it may replicate only the login tells.
+        let proven = settings.filter(|s| s.reported.get().is_some() || s.replicates());
         proven.map(|s| s.list().to_vec()).unwrap_or_default()
     }
 }

@@ -39,7 +39,7 @@ pub struct NewClient {
     /// Bytes already read behind the login messages; normally empty.
     pub read_ahead: Vec<u8>,
     /// Settings of the startup packet: `options` taken apart, without user, database, tenant,
-    /// replication and `_pq_.` names; later ones override earlier ones; in order of appearance.
+    /// `_pq_.` names; later ones override earlier ones; in order of appearance.
     pub settings: Vec<(String, String)>,
     /// The protocol agreed upon.
     pub protocol: Protocol,

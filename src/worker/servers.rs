@@ -216,7 +216,8 @@ impl Worker {
             && session.at_boundary()
             && server.socket.is_clear()
             && server.cancels == 0
-            && !server.doubtful;
+            && !server.doubtful
+            && !server.link.fresh().replicates();
         let marked = session_mode || session.pin().is_some();
         if resting && !marked {
             self.release(slot);
@@ -331,6 +332,9 @@ impl Worker {
 /// Whether a server connection was opened with these startup settings. Any will do to find out
 /// whether servers take them at all.
 fn fits(link: &Link, settings: &Settings) -> bool {
+    if settings.replicates() || link.fresh().replicates() {
+        return link.fresh().same(settings);
+    }
     settings.reported.get().is_none() || link.fresh().same(settings)
 }
 

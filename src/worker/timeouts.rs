@@ -26,6 +26,9 @@ impl Worker {
             ClientState::Idle => after(client.since, limits.client_idle_timeout),
             ClientState::Leased(server) => {
                 let link = &self.servers[server].link;
+                if link.streams() {
+                    return false;
+                }
                 let silence = if link.is_busy() {
                     limits.query_timeout
                 } else if link.status() == TxStatus::Idle {

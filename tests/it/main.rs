@@ -22,6 +22,7 @@ mod leases;
 mod pools;
 mod prepared;
 mod reload;
+mod replication;
 mod slots;
 mod state;
 mod timeouts;

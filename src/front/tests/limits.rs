@@ -117,11 +117,11 @@ async fn bad_first_packets_are_refused_at_once() {
 }
 
 #[tokio::test]
-async fn replication_is_refused_before_anything_is_asked() {
+async fn physical_replication_is_refused_before_anything_is_asked() {
     let world = World::with_method("scram-sha-256");
     for user in ["app.acme", "app.nosuch"] {
         let refused = world
-            .log_in(&[("user", user), ("replication", "database")], "pw")
+            .log_in(&[("user", user), ("replication", "true")], "pw")
             .await;
         let error = refused.error.expect("refused");
         assert_eq!(error.code, "0A000");

@@ -116,13 +116,15 @@ fn refusals() {
     use StartupError as E;
     assert_eq!(started(&[("database", "a")]), Err(E::NoUser));
     assert_eq!(started(&[("user", "")]), Err(E::NoUser));
-    for value in ["database", "true", "on", "1", "o", "", "maybe"] {
+    for value in ["true", "on", "1", "o", "", "maybe"] {
         assert_eq!(
             started(&[("user", "a"), ("replication", value)]),
             Err(E::Replication)
         );
     }
-    for value in ["false", "f", "no", "n", "off", "of", "0", "False"] {
+    for value in [
+        "database", "false", "f", "no", "n", "off", "of", "0", "False",
+    ] {
         assert!(
             started(&[("user", "a"), ("replication", value)]).is_ok(),
             "{value}"

@@ -13,6 +13,7 @@ pub fn server() -> &'static Cluster {
         Cluster::builder()
             .max_connections(300)
             .setting("log_statement", "none")
+            .setting("wal_level", "logical")
             .start()
             .expect("PostgreSQL starts")
     });
