@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::expected::{By, Change, Expected, Feed};
 use super::flow::Flow;
 use super::link::{Batch, Link, Portal, Presence, TxStatus, Unnamed};
-use super::pins::Sent;
+use super::pins::{Sent, Text};
 use super::simple::forbid_blocks;
 use super::statement::{NAME_PREFIX, Statement, Statements};
 use super::{Leased, Message, Renamed, Session, Verdict, must_be_certain};
@@ -32,7 +32,7 @@ impl Session {
             forbid_blocks(&survey, leased.mode)?;
             let sent = Sent {
                 survey: &survey,
-                text,
+                text: Text::Query(text),
                 bind: &[],
             };
             // In session mode nothing is refused.
@@ -58,9 +58,7 @@ impl Session {
             leased.link.batch = Batch::Open;
             return self.parse_large(name, message, leased, flow);
         }
-        let restated = self.restated_definition(definition, leased.state);
-        let definition = restated.as_deref().unwrap_or(definition);
-        let statement = self.intern(definition, leased)?;
+        let (statement, _) = self.intern(definition, leased)?;
         self.fresh_sequences(&statement.survey, leased, flow);
         let link = &mut *leased.link;
         if link.is_undecided(&statement, leased.max_prepared)
@@ -117,17 +115,21 @@ impl Session {
         &mut self,
         definition: &[u8],
         leased: &mut Leased<'_>,
-    ) -> Result<Rc<Statement>, Verdict> {
+    ) -> Result<(Rc<Statement>, Wording), Verdict> {
         let statement = leased.statements.intern(self.scope(), definition);
         forbid_blocks(&statement.survey, leased.mode)?;
-        Ok(statement)
+        if statement.survey.effect == Effect::Setting
+            && leased.state == StateMode::Carry
+            && let Some(definition) = self.restated_definition(definition)
+        {
+            let statement = leased.statements.intern(self.scope(), &definition);
+            return Ok((statement, Wording::Ours));
+        }
+        Ok((statement, Wording::Clients))
     }
 
     /// A RESET to a startup value, in words that a server understands which does not know it.
-    fn restated_definition(&self, definition: &[u8], state: StateMode) -> Option<Vec<u8>> {
-        if state != StateMode::Carry || self.settings.list().is_empty() {
-            return None;
-        }
+    fn restated_definition(&self, definition: &[u8]) -> Option<Vec<u8>> {
         let (text, types) = cstr(definition)?;
         let sql = self.restated(text)?;
         Some([sql.as_bytes(), b"\0", types].concat())
@@ -150,7 +152,7 @@ impl Session {
         let Some(old) = self.names.find(name).filter(|s| s.is_kept()).cloned() else {
             return Ok(false);
         };
-        let statement = self.intern(definition, leased)?;
+        let (statement, _) = self.intern(definition, leased)?;
         let link = &mut *leased.link;
         link.batch = Batch::Open;
         link.forgets = true;
@@ -171,11 +173,10 @@ impl Session {
         leased: &mut Leased<'_>,
         flow: &mut Flow<'_>,
     ) -> Result<(), Verdict> {
-        let restated = self.restated_definition(definition, leased.state);
-        let statement = if message.is_whole() {
-            self.intern(restated.as_deref().unwrap_or(definition), leased)?
+        let (statement, wording) = if message.is_whole() {
+            self.intern(definition, leased)?
         } else {
-            leased.statements.unkept(self.scope())
+            (leased.statements.unkept(self.scope()), Wording::Clients)
         };
         self.fresh_sequences(&statement.survey, leased, flow);
         let link = &mut *leased.link;
@@ -184,8 +185,9 @@ impl Session {
         link.batch = Batch::Open;
         self.replace_unnamed(link, Some(Rc::clone(&statement)), Unnamed::Known(statement));
         let expected = Expected::ParseUnnamed(By::Client);
-        if let Some(definition) = restated {
-            frame::put(flow.own(), b'P', &[b"\0", &definition]);
+        if wording == Wording::Ours {
+            let definition = self.unnamed.as_ref().map_or(definition, |s| &s.definition);
+            frame::put(flow.own(), b'P', &[b"\0", definition]);
             link.expected.push_back(expected);
         } else {
             verbatim(expected, message, link, flow);
@@ -290,7 +292,7 @@ impl Session {
     ) -> Result<(), ClientError> {
         let sent = Sent {
             survey: &statement.survey,
-            text: statement.text(),
+            text: Text::Statement(statement),
             bind: message.body(),
         };
         self.note(sent, leased)?;
@@ -436,6 +438,13 @@ impl Session {
         }
         flow.pass(message.range());
     }
+}
+
+/// Whose words a statement is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wording {
+    Clients,
+    Ours,
 }
 
 /// A statement's name in a message, and how much of the body is before it.

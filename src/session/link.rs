@@ -325,7 +325,16 @@ impl Link {
     }
 
     /// At rest: appends what makes it fit for a session's next transaction.
+    #[inline]
     pub fn prepare_for(&mut self, session: &Session, when: ResetWhen, out: &mut Vec<u8>) {
+        let same = Rc::ptr_eq(&self.settings, session.settings());
+        if !same || self.strange || when == ResetWhen::Always {
+            self.make_fit(session, when, out);
+        }
+    }
+
+    #[cold]
+    fn make_fit(&mut self, session: &Session, when: ResetWhen, out: &mut Vec<u8>) {
         if session.pin().is_none() {
             self.put_reset(session, when, out);
         }

@@ -8,6 +8,7 @@ use super::carry::MOST;
 use super::catalog::Suspicion;
 use super::inquiry::{Answer, Inquiry, Objects};
 use super::settings::{Given, SettingChange};
+use super::statement::Statement;
 use super::{Leased, Session};
 use crate::config::{PoolMode, StateMode};
 use crate::error::{ClientError, SqlState};
@@ -38,9 +39,25 @@ const SETTINGS: Reasons = Reasons::of(&[PinReason::Setting, PinReason::Role]);
 #[derive(Clone, Copy)]
 pub(super) struct Sent<'a> {
     pub(super) survey: &'a Survey,
-    pub(super) text: &'a [u8],
+    pub(super) text: Text<'a>,
     /// Body of the Bind message.
     pub(super) bind: &'a [u8],
+}
+
+/// Where a statement's text is.
+#[derive(Clone, Copy)]
+pub(super) enum Text<'a> {
+    Query(&'a [u8]),
+    Statement(&'a Statement),
+}
+
+impl Sent<'_> {
+    fn text(&self) -> &[u8] {
+        match self.text {
+            Text::Query(text) => text,
+            Text::Statement(statement) => statement.text(),
+        }
+    }
 }
 
 impl Session {
@@ -95,7 +112,7 @@ impl Session {
             // It may have made the function itself.
             reasons = reasons.with(PinReason::Function);
         }
-        match leased.catalog.suspicion(survey, sent.text) {
+        match leased.catalog.suspicion(survey, sent.text()) {
             Suspicion::None => {}
             Suspicion::Some => reasons = reasons.with(PinReason::Function),
             Suspicion::Opaque => {
@@ -124,11 +141,12 @@ impl Session {
     }
 
     fn note_reasons(&mut self, mut reasons: Reasons, sent: Sent<'_>, leased: &Leased<'_>) {
-        if reasons != reasons.without(SETTINGS) && self.ask(named_settings(sent.text), sent.bind) {
+        if reasons != reasons.without(SETTINGS) && self.ask(named_settings(sent.text()), sent.bind)
+        {
             reasons = reasons.without(SETTINGS);
         }
         if reasons.contains(PinReason::Do) {
-            let read = body(sent.text).filter(|body| !body.opaque);
+            let read = body(sent.text()).filter(|body| !body.opaque);
             let asked = read.is_some_and(|Body { names, .. }| self.ask(names, sent.bind));
             self.fixed |= !asked;
         }

@@ -57,8 +57,8 @@ impl Replies<'_> {
                 return Ok(at);
             };
             let whole = input.len() - at >= head.total;
-            let asked = head.tag == b'D' && self.is_asked();
-            if !whole && head.total <= WHOLE && (asked || needs_whole(head.tag)) {
+            let read = || needs_whole(head.tag) || (head.tag == b'D' && self.is_asked());
+            if !whole && head.total <= WHOLE && read() {
                 return Ok(at);
             }
             let end = (at + head.total).min(input.len());

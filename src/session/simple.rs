@@ -7,7 +7,7 @@ use super::expected::{By, Expected};
 use super::flow::Flow;
 use super::link::{Batch, Link, Presence, Reset, Unnamed};
 use super::message::Message;
-use super::pins::Sent;
+use super::pins::{Sent, Text};
 use super::settings::SettingChange;
 use super::statement::{NAME_PREFIX, Statement};
 use super::{Leased, Session, Verdict};
@@ -35,7 +35,7 @@ impl Session {
         forbid_blocks(&survey, leased.mode)?;
         let sent = Sent {
             survey: &survey,
-            text,
+            text: Text::Query(text),
             bind: &[],
         };
         if let Err(error) = self.note(sent, leased) {
