@@ -1,7 +1,7 @@
-# The four things one does with a checkout. Each installs what it lacks on Debian and Ubuntu and
+# The things one does with a checkout. Each installs what it lacks on Debian and Ubuntu and
 # says what to install elsewhere: scripts/prerequisites.
 
-.PHONY: demo test bench check prerequisites-%
+.PHONY: demo test bench session-state check prerequisites-%
 
 # A primary, a replica, three tenants and the proxy in front, until Ctrl-C.
 demo: prerequisites-demo
@@ -15,6 +15,11 @@ test: prerequisites-test
 # Direct, Tenantry and PgBouncer side by side.
 bench: prerequisites-bench
 	bench/run
+
+# The table in docs/session-state.md, Tenantry's columns and PgBouncer's.
+session-state: prerequisites-session-state
+	TENANTRY_BLESS=1 TENANTRY_PGBOUNCER=$$(PATH="$$PATH:/usr/sbin" command -v pgbouncer) \
+		cargo test --locked --test it matrix -- --nocapture
 
 # What a change must pass besides its tests.
 check: prerequisites-check
