@@ -111,9 +111,14 @@ fn the_state_matrix_is_as_documented() {
         }
     });
     let version = matrix.pgbouncer.as_deref().map(Bouncer::version);
-    let mut rows = matrix.rows.into_inner().expect("nobody panics with it");
+    let mut rows = std::mem::take(&mut *matrix.rows.lock().expect("nobody panics with it"));
     rows.sort_by_key(|(number, ..)| *number);
-    let report: String = rows.iter().map(|(.., report)| report.as_str()).collect();
+    let asked = ["TENANTRY_MATRIX", "TENANTRY_BLESS"]
+        .iter()
+        .any(|name| var(name).is_ok());
+    let news = |row: &Row| matrix.known.get(row.title) != Some(&row.cells);
+    let told = rows.iter().filter(|(_, row, _)| asked || news(row));
+    let report: String = told.map(|(.., report)| report.as_str()).collect();
     let mut rows = rows.into_iter().map(|(_, row, _)| row).peekable();
     let mut found: Vec<Group> = Vec::new();
     for (heading, kinds) in &groups {
@@ -137,7 +142,7 @@ fn the_state_matrix_is_as_documented() {
         assert!(
             table == document.table,
             "docs/session-state.md says (-), but found was (+):\n{changed}\n\
-             TENANTRY_BLESS=1 writes it. What is not as on direct connections:\n{report}"
+             TENANTRY_BLESS=1 writes it. What is not as on direct connections of that:\n{report}"
         );
     }
 }

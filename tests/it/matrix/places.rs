@@ -73,13 +73,14 @@ impl Place for Stage {
 pub struct Tenantry<'a> {
     proxy: Proxy,
     stage: &'a Stage,
+    size: usize,
 }
 
 impl<'a> Tenantry<'a> {
     pub fn new(stage: &'a Stage, size: usize, patience: &str) -> Self {
         let pool = format!("size = {size}\nacquire_timeout = '{patience}'");
         let proxy = Proxy::of(&stage.database, &pool);
-        Self { proxy, stage }
+        Self { proxy, stage, size }
     }
 }
 
@@ -91,6 +92,10 @@ impl Place for Tenantry<'_> {
     fn wait_for_leaving(&self) {
         eventually("the owner has left", || self.proxy.app.clients() == 2);
         self.stage.wait_for_locks();
+    }
+
+    fn has_spare(&self) -> bool {
+        self.size > 2
     }
 }
 

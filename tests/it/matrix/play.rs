@@ -47,6 +47,11 @@ pub trait Place {
 
     /// Waits until a session that was dropped has left.
     fn wait_for_leaving(&self) {}
+
+    /// Whether the others can hold a server connection each, and one is left.
+    fn has_spare(&self) -> bool {
+        false
+    }
 }
 
 /// What is performed.
@@ -113,6 +118,12 @@ impl Play<'_> {
         self.steps(&mut owner);
         self.looks(&mut owner);
         self.note_news(&mut owner);
+        if self.place.has_spare() {
+            // So that the newcomer gets the owner's, if anybody gets it.
+            for other in &mut self.others {
+                other.say("BEGIN");
+            }
+        }
         drop(owner);
         self.place.wait_for_leaving();
         self.newcomer()

@@ -8,7 +8,7 @@ use crate::support::client::{Client, Message, PATIENCE};
 use crate::support::frames::Frames;
 
 /// How long a notification may take.
-const NEWS: Duration = Duration::from_secs(3);
+const NEWS: Duration = Duration::from_secs(8);
 
 /// What came back for one step.
 #[derive(Debug)]

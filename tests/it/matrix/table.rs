@@ -111,12 +111,18 @@ pub fn render(groups: &[Group], pgbouncer: &str) -> String {
     text
 }
 
-/// Lines that are only in one of two tables.
+/// Rows that are only in one of two tables, without what their sessions do.
 pub fn differences(committed: &str, found: &str) -> String {
     let only = |here: &str, there: &str, mark: char| {
         let others: Vec<&str> = there.lines().collect();
         let lines = here.lines().filter(|line| !others.contains(line));
-        lines.fold(String::new(), |all, line| format!("{all}{mark} {line}\n"))
+        lines.fold(String::new(), |all, line| {
+            let mut fields: Vec<&str> = line.split(" | ").collect();
+            if fields.len() > 2 {
+                fields.remove(1);
+            }
+            format!("{all}{mark} {}\n", fields.join(" | "))
+        })
     };
     only(committed, found, '-') + &only(found, committed, '+')
 }
