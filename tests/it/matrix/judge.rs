@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::kind::{Allowed, Kind, Protocol};
 use super::places::{Bouncer, Stage, Tenantry};
-use super::play::{Entry, OWN, Script, Transcript, play};
+use super::play::{Entry, OWN, Room, Script, Transcript, play};
 
 /// How long a session waits for a server connection that it may get.
 const PATIENT: &str = "4s";
@@ -116,19 +116,19 @@ impl<'a> Judge<'a> {
     /// Through Tenantry. Who waits in vain for a moment may have waited for a busy machine: a pin
     /// that the table does not know is looked at again with patience.
     pub fn tenantry(&self, known: Option<Cell>) -> Finding {
-        let mut alone = self.through_tenantry(1, IMPATIENT);
+        let mut alone = self.through_tenantry(Room::One, IMPATIENT);
         let news = match known {
             None | Some(Cell::Carried) => alone.waited,
             Some(Cell::Unpinned) => alone.waits,
             _ => false,
         };
         if news || wanting(&alone.owner) {
-            alone = self.through_tenantry(1, PATIENT);
+            alone = self.through_tenantry(Room::One, PATIENT);
         }
         if !alone.waited {
             return self.compare(&self.truth, &alone, Cell::Carried);
         }
-        let spare = self.through_tenantry(3, PATIENT);
+        let spare = self.through_tenantry(Room::Three, PATIENT);
         let cell = if alone.waits {
             Cell::Pinned
         } else {
@@ -149,9 +149,9 @@ impl<'a> Judge<'a> {
         self.compare(&truth, &play(script, &bouncer), Cell::Carried)
     }
 
-    fn through_tenantry(&self, size: usize, patience: &str) -> Transcript {
+    fn through_tenantry(&self, room: Room, patience: &str) -> Transcript {
         self.stage.wait_for_sessions(0);
-        let tenantry = Tenantry::new(self.stage, size, patience);
+        let tenantry = Tenantry::new(self.stage, room, patience);
         play(self.script, &tenantry)
     }
 

@@ -1,8 +1,8 @@
 //! The state matrix: each kind of session state through Tenantry, as on direct connections or not.
 //!
 //! A kind is performed by its owner and two other sessions, who take turns: directly, then through
-//! Tenantry with one server connection, and if that is not enough for all of them with three. What
-//! they are told is compared. The table of all kinds must be the one in `docs/session-state.md`.
+//! Tenantry with one free server connection, another one after each step; if that is not enough for
+//! all of them, with one for each. What they are told is compared. The table of all kinds must be the one in `docs/session-state.md`.
 //!
 //! - `TENANTRY_BLESS=1` writes the table instead.
 //! - `TENANTRY_PGBOUNCER=pgbouncer` fills in PgBouncer's columns, too; else they are left as they are.

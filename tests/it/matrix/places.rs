@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::play::Place;
+use super::play::{Place, Room};
 use crate::support::client::Client;
 use crate::support::patience::eventually;
 use crate::support::postgres::Database;
@@ -63,8 +63,8 @@ impl Place for Stage {
         Client::direct_with(&self.database, startup)
     }
 
-    fn wait_for_leaving(&self) {
-        self.wait_for_sessions(2);
+    fn wait_for_leaving(&self, left: usize) {
+        self.wait_for_sessions(left);
     }
 }
 
@@ -73,14 +73,15 @@ impl Place for Stage {
 pub struct Tenantry<'a> {
     proxy: Proxy,
     stage: &'a Stage,
-    size: usize,
+    room: Room,
 }
 
 impl<'a> Tenantry<'a> {
-    pub fn new(stage: &'a Stage, size: usize, patience: &str) -> Self {
+    pub fn new(stage: &'a Stage, room: Room, patience: &str) -> Self {
+        let size = if room == Room::One { 2 } else { 3 };
         let pool = format!("size = {size}\nacquire_timeout = '{patience}'");
         let proxy = Proxy::of(&stage.database, &pool);
-        Self { proxy, stage, size }
+        Self { proxy, stage, room }
     }
 }
 
@@ -89,17 +90,17 @@ impl Place for Tenantry<'_> {
         Client::connect(self.proxy.address(), &self.stage.database.name, startup)
     }
 
-    fn wait_for_leaving(&self) {
-        eventually("the owner has left", || self.proxy.app.clients() == 2);
+    fn wait_for_leaving(&self, left: usize) {
+        eventually("the owner has left", || self.proxy.app.clients() == left);
         self.stage.wait_for_locks();
     }
 
-    fn has_spare(&self) -> bool {
-        self.size > 2
+    fn room(&self) -> Room {
+        self.room
     }
 }
 
-/// PgBouncer in transaction mode with one server connection, ended when dropped.
+/// PgBouncer in transaction mode with two server connections, ended when dropped.
 #[derive(Debug)]
 pub struct Bouncer {
     process: Child,
@@ -126,7 +127,7 @@ impl Bouncer {
             "[databases]\n{name} = host=127.0.0.1 port={backend} dbname={name}\n[pgbouncer]\n\
              listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
              auth_type = scram-sha-256\nauth_file = {}/userlist.txt\npool_mode = transaction\n\
-             default_pool_size = 1\nserver_tls_sslmode = disable\nquery_wait_timeout = 5\n",
+             default_pool_size = 2\nserver_tls_sslmode = disable\nquery_wait_timeout = 5\n",
             dir.display()
         );
         if prepares(&Self::version(program)) {
@@ -165,6 +166,10 @@ impl Bouncer {
 impl Place for Bouncer {
     fn log_in(&self, startup: &[(&str, &str)]) -> io::Result<Client> {
         Client::direct_with(&self.database, startup)
+    }
+
+    fn room(&self) -> Room {
+        Room::One
     }
 }
 

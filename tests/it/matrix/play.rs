@@ -40,17 +40,29 @@ pub struct Transcript {
     pub waits: bool,
 }
 
+/// How many server connections there are for the sessions of a play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// No pooler.
+    Own,
+    /// Two, one of which is always held by a transaction of somebody else: owner and others share
+    /// the free one, and which one that is changes after each step.
+    One,
+    /// One for each of them.
+    Three,
+}
+
 /// Where sessions log in.
 pub trait Place {
     /// Logs in.
     fn log_in(&self, startup: &[(&str, &str)]) -> io::Result<Client>;
 
-    /// Waits until a session that was dropped has left.
-    fn wait_for_leaving(&self) {}
+    /// Waits until a session that was dropped has left, and these are there.
+    fn wait_for_leaving(&self, _left: usize) {}
 
-    /// Whether the others can hold a server connection each, and one is left.
-    fn has_spare(&self) -> bool {
-        false
+    /// How many server connections there may be.
+    fn room(&self) -> Room {
+        Room::Own
     }
 }
 
@@ -73,6 +85,8 @@ struct Play<'a> {
     place: &'a dyn Place,
     transcript: Transcript,
     others: Vec<Session>,
+    /// Each holds a server connection in turn, the second one first.
+    holders: Vec<Session>,
     turns: usize,
 }
 
@@ -83,6 +97,7 @@ pub fn play(script: Script<'_>, place: &dyn Place) -> Transcript {
         place,
         transcript: Transcript::default(),
         others: Vec::new(),
+        holders: Vec::new(),
         turns: 0,
     };
     if let Err(e) = play.perform() {
@@ -96,8 +111,13 @@ pub fn play(script: Script<'_>, place: &dyn Place) -> Transcript {
 impl Play<'_> {
     fn perform(&mut self) -> io::Result<()> {
         for _ in 0..2 {
-            let client = self.place.log_in(&[])?;
-            self.others.push(self.session(client));
+            self.others.push(self.log_in(&[])?);
+            if self.place.room() == Room::One {
+                self.holders.push(self.log_in(&[])?);
+            }
+        }
+        if let Some(last) = self.holders.last_mut() {
+            hold(last);
         }
         for sql in self.script.own {
             let heard = self.others[0].say(sql);
@@ -111,26 +131,27 @@ impl Play<'_> {
             .map(|(name, value)| (*name, value.replace("{me}", self.script.me)))
             .collect();
         let startup: Vec<(&str, &str)> = startup.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        let client = self.place.log_in(&startup)?;
-        let mut owner = self.session(client);
+        let mut owner = self.log_in(&startup)?;
         let parameters = owner.parameters();
         self.note_owner("logs in", parameters);
         self.steps(&mut owner);
         self.looks(&mut owner);
         self.note_news(&mut owner);
-        if self.place.has_spare() {
+        if self.place.room() == Room::Three {
             // So that the newcomer gets the owner's, if anybody gets it.
             for other in &mut self.others {
-                other.say("BEGIN");
+                hold(other);
             }
         }
         drop(owner);
-        self.place.wait_for_leaving();
+        let left = self.others.len() + self.holders.len();
+        self.place.wait_for_leaving(left);
         self.newcomer()
     }
 
-    fn session(&self, client: Client) -> Session {
-        Session::new(client, self.script.protocol, self.script.me)
+    fn log_in(&self, startup: &[(&str, &str)]) -> io::Result<Session> {
+        let client = self.place.log_in(startup)?;
+        Ok(Session::new(client, self.script.protocol, self.script.me))
     }
 
     fn steps(&mut self, owner: &mut Session) {
@@ -147,6 +168,7 @@ impl Play<'_> {
             self.note_owner(&act.told(), heard.lines);
             if heard.status == 'I' && !matches!(act, Act::Hear) {
                 self.turn();
+                self.swap();
             }
         }
     }
@@ -159,6 +181,7 @@ impl Play<'_> {
                 self.note_owner(sql, heard.lines);
             }
             self.turn();
+            self.swap();
         }
         if self.transcript.waited {
             self.transcript.waited = false;
@@ -182,13 +205,27 @@ impl Play<'_> {
         }
     }
 
+    /// The free server connection is held from now on, and the other one is free.
+    fn swap(&mut self) {
+        let [free, held] = &mut self.holders[..] else {
+            return;
+        };
+        if !self.transcript.waited {
+            self.transcript.waited = hold(free).failed_with("53300");
+            held.say("COMMIT");
+            self.holders.swap(0, 1);
+        }
+    }
+
     fn newcomer(&mut self) -> io::Result<()> {
-        let client = self.place.log_in(&[])?;
-        let mut newcomer = self.session(client);
-        for sql in &self.script.kind.looks {
-            let reply = newcomer.say(sql).lines;
-            let said = format!("a new session, after its owner has left: {sql}");
-            self.transcript.others.push(Entry { said, reply });
+        let mut newcomer = self.log_in(&[])?;
+        for _ in 0..2 {
+            for sql in &self.script.kind.looks {
+                let reply = newcomer.say(sql).lines;
+                let said = format!("a new session, after its owner has left: {sql}");
+                self.transcript.others.push(Entry { said, reply });
+            }
+            self.swap();
         }
         Ok(())
     }
@@ -217,4 +254,10 @@ impl Play<'_> {
             self.transcript.others.push(Entry { said, reply });
         }
     }
+}
+
+/// Takes a server connection; a BEGIN alone need not.
+fn hold(session: &mut Session) -> Heard {
+    session.say("BEGIN");
+    session.say("SELECT 1")
 }
