@@ -191,6 +191,12 @@ impl Kind {
         protocol == Protocol::Extended || !self.steps.iter().any(|(_, act)| extended_only(act))
     }
 
+    /// Whether what it creates may stay in the database: what should be temporary need not be.
+    pub fn creates(&self) -> bool {
+        let told = self.told();
+        told.contains("CREATE ") || told.contains(" INTO ")
+    }
+
     /// What is done, for people.
     pub fn told(&self) -> String {
         let startup = self

@@ -27,7 +27,7 @@ use self::places::{Bouncer, Stage};
 use self::table::{Document, Group, Row, differences, render};
 
 /// Plays at the same time. Most of their time they wait.
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 6;
 
 /// What is to be found out, and what has been.
 struct Matrix<'a> {
@@ -39,7 +39,7 @@ struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
-    /// Takes kinds until there are none; those without a setup share a database.
+    /// Takes kinds until there are none. Those that leave nothing in a database share one.
     fn work(&self) {
         let mut plain = None;
         loop {
@@ -47,20 +47,14 @@ impl Matrix<'_> {
             let Some(kind) = self.kinds.get(number) else {
                 return;
             };
-            let own;
-            let stage = if kind.setup.is_empty() {
-                plain.get_or_insert_with(|| Stage::new(&[]))
-            } else {
-                own = Stage::new(&kind.setup);
-                &own
-            };
-            let (row, report) = self.row(kind, stage);
+            let plain = plain.get_or_insert_with(|| Stage::new(&[]));
+            let (row, report) = self.row(kind, plain);
             let mut rows = self.rows.lock().expect("nobody panics with it");
             rows.push((number, row, report));
         }
     }
 
-    fn row(&self, kind: &Kind, stage: &Stage) -> (Row, String) {
+    fn row(&self, kind: &Kind, plain: &Stage) -> (Row, String) {
         let known = self.known.get(kind.title).copied().unwrap_or_default();
         let mut cells = [Some(Cell::None), Some(Cell::None), known[2], known[3]];
         let mut report = String::new();
@@ -68,6 +62,8 @@ impl Matrix<'_> {
             .into_iter()
             .enumerate()
         {
+            let own = (!kind.setup.is_empty() || kind.creates()).then(|| Stage::new(&kind.setup));
+            let stage = own.as_ref().unwrap_or(plain);
             let Some(judge) = Judge::new(kind, protocol, stage) else {
                 cells[at + 2] = Some(Cell::None);
                 continue;

@@ -34,8 +34,8 @@ fn plain() -> Vec<Kind> {
             .says("SET my.x = 'mine'")
             .look("SELECT coalesce(current_setting('my.x', true), '')"),
         kind("a custom setting that only others have set")
-            .says("SELECT 1")
-            .look("SELECT current_setting('my.other', true) IS NULL"),
+            .other_says("SET my.theirs = 'theirs'")
+            .look("SELECT current_setting('my.theirs', true)"),
         paths("search_path")
             .says("SET search_path = app, \"$user\", Public")
             .look(which)
