@@ -146,7 +146,8 @@ impl Client {
         Self::log_in(address, &database.name, &database.name, parameters)
     }
 
-    fn log_in(
+    /// Logs in as any user of any peer.
+    pub fn log_in(
         address: SocketAddr,
         user: &str,
         database: &str,

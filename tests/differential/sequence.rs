@@ -1,0 +1,169 @@
+//! What is said: sessions with their startup parameters, and steps in order.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::support::frames::Frames;
+
+/// Sessions of a sequence.
+pub(crate) const SESSIONS: usize = 4;
+
+/// What asks for the process id of the server connection: its row is not compared.
+pub(crate) const PROBE: &str = "SELECT 'pid ' || pg_backend_pid()";
+
+/// A role that clients are at the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Login {
+    /// Owns the database.
+    Plain,
+    /// May become anyone.
+    Superuser,
+}
+
+impl Login {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Superuser => "super",
+        }
+    }
+}
+
+/// Everything that a run depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct Sequence {
+    pub(crate) seed: u64,
+    pub(crate) login: Login,
+    /// The database has functions that leave state behind.
+    pub(crate) functions: bool,
+    pub(crate) startup: Vec<Vec<(&'static str, &'static str)>>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What one session says in one packet.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) session: usize,
+    pub(crate) ops: Vec<Op>,
+    /// From then on the session may keep its server connection.
+    pub(crate) pins: bool,
+    /// It shows a custom setting: no value is as good as an empty one.
+    pub(crate) custom: bool,
+}
+
+/// A message, or more of them that belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// One Query of some statements.
+    Query(Vec<String>),
+    Parse(String, String),
+    /// Portal, statement, parameters.
+    Bind(String, String, Vec<String>),
+    DescribeStatement(String),
+    DescribePortal(String),
+    /// Portal, most rows.
+    Execute(String, u32),
+    CloseStatement(String),
+    ClosePortal(String),
+    Sync,
+    CopyData(String),
+    CopyDone,
+    CopyFail,
+    /// Parse, Bind, Execute of the unnamed statement.
+    Run(String),
+    /// The session leaves, perhaps without a word, and comes again.
+    Reconnect,
+}
+
+impl Op {
+    pub(crate) fn query(sql: &str) -> Self {
+        Self::Query(vec![sql.to_owned()])
+    }
+
+    fn put(&self, frames: Frames) -> Frames {
+        match self {
+            Self::Query(texts) => frames.query(&texts.join("; ")),
+            Self::Parse(name, sql) => frames.parse(name, sql),
+            Self::Bind(portal, statement, parameters) => {
+                let parameters: Vec<&str> = parameters.iter().map(String::as_str).collect();
+                frames.bind_portal(portal, statement, &parameters)
+            }
+            Self::DescribeStatement(name) => frames.describe(name),
+            Self::DescribePortal(name) => frames.describe_portal(name),
+            Self::Execute(portal, rows) => frames.execute_portal(portal, *rows),
+            Self::CloseStatement(name) => frames.close(name),
+            Self::ClosePortal(name) => frames.close_portal(name),
+            Self::Sync => frames.sync(),
+            Self::CopyData(data) => frames.copy_data(data),
+            Self::CopyDone => frames.copy_done(),
+            Self::CopyFail => frames.copy_fail("no more"),
+            Self::Run(sql) => frames.run(sql),
+            Self::Reconnect => frames,
+        }
+    }
+
+    fn statements(&self) -> usize {
+        match self {
+            Self::Query(texts) => texts.len(),
+            Self::Execute(..) | Self::Run(_) => 1,
+            _ => 0,
+        }
+    }
+}
+
+impl Step {
+    pub(crate) fn frames(&self) -> Frames {
+        self.ops.iter().fold(Frames::default(), |f, op| op.put(f))
+    }
+
+    /// How many ReadyForQuery answer it.
+    pub(crate) fn replies(&self) -> usize {
+        let ends = |op: &&Op| matches!(op, Op::Query(_) | Op::Sync);
+        self.ops.iter().filter(ends).count()
+    }
+
+    pub(crate) fn statements(&self) -> usize {
+        self.ops.iter().map(Op::statements).sum()
+    }
+
+    pub(crate) fn reconnects(&self) -> bool {
+        self.ops.contains(&Op::Reconnect)
+    }
+}
+
+impl Display for Step {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "session {}:", self.session)?;
+        for op in &self.ops {
+            match op {
+                Op::Query(texts) => write!(f, " Query {:?}", texts.join("; "))?,
+                other => write!(f, " {other:?}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Display for Sequence {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "seed {}, role {}{}",
+            self.seed,
+            self.login.name(),
+            if self.functions {
+                ", with functions"
+            } else {
+                ""
+            }
+        )?;
+        for (session, startup) in self.startup.iter().enumerate() {
+            if !startup.is_empty() {
+                writeln!(f, "session {session} starts with {startup:?}")?;
+            }
+        }
+        for step in &self.steps {
+            writeln!(f, "{step}")?;
+        }
+        Ok(())
+    }
+}
