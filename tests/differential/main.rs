@@ -25,6 +25,7 @@
 //!   direct connection says NULL or that there is no such parameter: PostgreSQL never forgets a
 //!   name. NULL, empty and unknown are taken for the same where a direct connection has no value.
 //! - `currval` and `lastval` in a later transaction; `pg_prepared_statements`: not asked.
+//! - Where in the server's code a statement of a failed transaction was refused (25P02).
 //! - Process ids, numbers of temporary schemas and of tables, names of the databases.
 #![allow(
     clippy::unwrap_used,
@@ -56,7 +57,7 @@ use std::time::{Duration, Instant};
 
 use kinds::{KINDS, Kind};
 use run::{Counts, Difference, Pair, run};
-use sequence::Sequence;
+use sequence::{Sequence, Step};
 use world::Database;
 
 /// Sequences of `make test`.
@@ -109,6 +110,7 @@ fn random_sequences_are_as_on_direct_connections() {
                 direct: Database::create(&cluster, &format!("differential_direct{thread}")),
                 pooled: Database::create(&cluster, &format!("differential_pooled{thread}")),
                 size: work.pool,
+                acquire_timeout: 2000,
             };
             let work = &work;
             scope.spawn(move || work.run(&mut pair));
@@ -179,16 +181,7 @@ impl Work {
     fn differs(&self, pair: &mut Pair, sequence: Sequence, difference: Box<Difference>) {
         let seed = sequence.seed;
         let (sequence, difference) = shrink::shrink(pair, sequence, difference);
-        let last = sequence
-            .steps
-            .last()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let key = format!(
-            "{} after {}",
-            difference.signature,
-            last.get(10..).unwrap_or_default()
-        );
+        let key = key(&sequence, &difference);
         let text = told(&sequence, &difference);
         let mut done = self.done();
         done.counts.sequences += 1;
@@ -229,6 +222,19 @@ impl Work {
             counts.transactions
         );
     }
+}
+
+/// What makes a difference another one: how replies differ and what was said last, or, where a
+/// session waited in vain, what the others said.
+fn key(sequence: &Sequence, difference: &Difference) -> String {
+    let begins = |text: &String| texts::BEGIN.iter().any(|begin| text.contains(begin));
+    let mut said: Vec<String> = sequence.steps.iter().map(Step::said).collect();
+    let last = said.pop().unwrap_or_default();
+    if difference.is_wait() {
+        said.retain(|text| !begins(text));
+        return format!("waits beside{}", said.join(""));
+    }
+    format!("{} after{last}", difference.signature)
 }
 
 /// The sequence and both replies to its last step; of long ones, what differs.

@@ -5,6 +5,7 @@
 //! sequence is always run in the same way, and nothing can hang.
 
 use std::io::{self, ErrorKind};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::compare::{Essence, agree, essence, signature};
@@ -15,6 +16,8 @@ use crate::world::Database;
 /// How long a reply may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const TERMINATE: &[u8] = b"X\0\0\0\x04";
+
 /// Two identical databases.
 #[derive(Debug)]
 pub(crate) struct Pair {
@@ -22,6 +25,8 @@ pub(crate) struct Pair {
     pub(crate) pooled: Database,
     /// Server connections of the pool.
     pub(crate) size: usize,
+    /// How long a session waits for one, in milliseconds.
+    pub(crate) acquire_timeout: u64,
 }
 
 /// What was done.
@@ -59,6 +64,15 @@ pub(crate) struct Difference {
     pub(crate) pooled: Vec<String>,
 }
 
+impl Difference {
+    /// Whether the session waited in vain for a server connection.
+    pub(crate) fn is_wait(&self) -> bool {
+        self.pooled
+            .iter()
+            .any(|line| line.contains("pool.acquire_timeout"))
+    }
+}
+
 /// A session on both sides.
 struct Twins {
     direct: Client,
@@ -80,7 +94,9 @@ struct Run<'a> {
 pub(crate) fn run(pair: &mut Pair, sequence: &Sequence) -> Result<Counts, Box<Difference>> {
     pair.direct.reset(sequence);
     pair.pooled.reset(sequence);
-    let proxy = pair.pooled.proxy(sequence.login, pair.size);
+    let proxy = pair
+        .pooled
+        .proxy(sequence.login, pair.size, pair.acquire_timeout);
     let mut run = Run {
         pair,
         proxy: &proxy,
@@ -156,7 +172,13 @@ impl Run<'_> {
             return Ok(());
         }
         if step.reconnects() {
-            leave(&mut self.sessions[step.session].direct);
+            let twins = &mut self.sessions[step.session];
+            leave(&mut twins.direct);
+            // With a word or without one.
+            if at.is_multiple_of(2) {
+                let _closed = twins.pooled.send(TERMINATE);
+            }
+            let _closed = twins.pooled.socket.shutdown(Shutdown::Both);
             let twins = self.log_in(step.session, Some(at))?;
             self.sessions[step.session] = twins;
             return Ok(());
@@ -220,6 +242,6 @@ fn reply(client: &mut Client, step: &Step, database: &str) -> Essence {
 
 /// Leaves and waits until the server has let go of what the session had.
 fn leave(client: &mut Client) {
-    let _closed = client.send(b"X\0\0\0\x04");
+    let _closed = client.send(TERMINATE);
     while client.read().is_ok() {}
 }

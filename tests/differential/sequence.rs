@@ -125,21 +125,46 @@ impl Step {
         self.ops.iter().map(Op::statements).sum()
     }
 
+    /// In words, each with a space before it.
+    pub(crate) fn said(&self) -> String {
+        let one = |op: &Op| match op {
+            Op::Query(texts) => format!(" Query {:?}", texts.join("; ")),
+            other => format!(" {other:?}"),
+        };
+        self.ops.iter().map(one).collect()
+    }
+
     pub(crate) fn reconnects(&self) -> bool {
         self.ops.contains(&Op::Reconnect)
     }
 }
 
+impl Sequence {
+    /// Whether it may leave tables other than it found them.
+    pub(crate) fn changes_tables(&self) -> bool {
+        let words = [
+            "INSERT",
+            "UPDATE t",
+            "DELETE",
+            "TRUNCATE",
+            "TABLE",
+            "INTO",
+            "INDEX",
+            "FROM STDIN",
+        ];
+        let changes = |sql: &String| words.iter().any(|word| sql.contains(word));
+        let ops = self.steps.iter().flat_map(|step| &step.ops);
+        ops.into_iter().any(|op| match op {
+            Op::Query(texts) => texts.iter().any(changes),
+            Op::Parse(_, sql) | Op::Run(sql) => changes(sql),
+            _ => false,
+        })
+    }
+}
+
 impl Display for Step {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "session {}:", self.session)?;
-        for op in &self.ops {
-            match op {
-                Op::Query(texts) => write!(f, " Query {:?}", texts.join("; "))?,
-                other => write!(f, " {other:?}")?,
-            }
-        }
-        Ok(())
+        write!(f, "session {}:{}", self.session, self.said())
     }
 }
 

@@ -20,6 +20,10 @@ pub(crate) fn shrink(
     sequence: Sequence,
     difference: Box<Difference>,
 ) -> (Sequence, Box<Difference>) {
+    let patience = pair.acquire_timeout;
+    if difference.is_wait() {
+        pair.acquire_timeout = 400;
+    }
     let mut shrinker = Shrinker {
         pair,
         best: (sequence, difference),
@@ -34,6 +38,7 @@ pub(crate) fn shrink(
         shrinker.startup();
         shrinker.simplify();
         if shrinker.size() == before || shrinker.late() {
+            shrinker.pair.acquire_timeout = patience;
             return shrinker.best;
         }
     }
