@@ -2,8 +2,8 @@
 
 use crate::texts::{
     ADVISORY, AUTHORIZATION, CHARACTERISTICS, CURSOR, CUSTOM, DATESTYLE, DDL, DEALLOCATE, DISCARD,
-    DO, DROP_TEMP, ENCODING, ERROR, FUNCTION, HOLD, LISTEN, LOCAL, OBSERVE, PREPARE, RESET, ROLE,
-    SAVEPOINT, SEED, SET, SET_CONFIG, TEMP, WRITE,
+    DO, DROP_TEMP, ENCODING, ERROR, FUNCTION, HOLD, LISTEN, LOCAL, OBSERVE, PG_SETTINGS, PREPARE,
+    RESET, ROLE, SAVEPOINT, SEED, SET, SET_CONFIG, TEMP, WRITE,
 };
 
 /// A kind of statements, or of ways to send them.
@@ -62,6 +62,7 @@ pub(crate) const KINDS: &[Kind] = &[
     carried("reset", 5, RESET),
     carried("discard", 2, DISCARD),
     carried("set_config", 5, SET_CONFIG),
+    carried("pg_settings", 1, PG_SETTINGS),
     carried("custom", 4, CUSTOM),
     carried("datestyle", 3, DATESTYLE),
     carried("characteristics", 2, CHARACTERISTICS),

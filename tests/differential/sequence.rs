@@ -139,26 +139,41 @@ impl Step {
     }
 }
 
+/// What may have been done to tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Touched {
+    Nothing,
+    Rows,
+    /// They may be there or not, with other columns.
+    Shape,
+}
+
+impl Touched {
+    fn by(sql: &str) -> Self {
+        let any = |words: &[&str]| words.iter().any(|word| sql.contains(word));
+        if any(&["CREATE", "ALTER", "DROP", "SELECT * INTO", "ANALYZE"]) {
+            Self::Shape
+        } else if any(&["INSERT", "UPDATE", "DELETE", "TRUNCATE", "FROM STDIN"]) {
+            Self::Rows
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
 impl Sequence {
-    /// Whether it may leave tables other than it found them.
-    pub(crate) fn changes_tables(&self) -> bool {
-        let words = [
-            "INSERT",
-            "UPDATE t",
-            "DELETE",
-            "TRUNCATE",
-            "TABLE",
-            "INTO",
-            "INDEX",
-            "FROM STDIN",
-        ];
-        let changes = |sql: &String| words.iter().any(|word| sql.contains(word));
-        let ops = self.steps.iter().flat_map(|step| &step.ops);
-        ops.into_iter().any(|op| match op {
-            Op::Query(texts) => texts.iter().any(changes),
-            Op::Parse(_, sql) | Op::Run(sql) => changes(sql),
-            _ => false,
-        })
+    /// What the session may do to its tables.
+    pub(crate) fn touches(&self, session: usize) -> Touched {
+        let steps = self.steps.iter().filter(|step| step.session == session);
+        let texts = steps.flat_map(|step| &step.ops).flat_map(|op| match op {
+            Op::Query(texts) => texts.as_slice(),
+            Op::Parse(_, sql) | Op::Run(sql) => std::slice::from_ref(sql),
+            _ => &[],
+        });
+        texts
+            .map(|sql| Touched::by(sql))
+            .max()
+            .unwrap_or(Touched::Nothing)
     }
 }
 

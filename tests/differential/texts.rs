@@ -8,11 +8,9 @@ pub(crate) const SET: &[&str] = &[
     "SET work_mem TO 9000",
     "SET SESSION work_mem = '8MB'",
     "SET work_mem = 'no such size'",
-    "SET work_mem TO DEFAULT",
     "SET TimeZone = 'Asia/Tokyo'",
     "SET TIME ZONE 'Europe/Rome'",
     "SET TIME ZONE INTERVAL '+02:00' HOUR TO MINUTE",
-    "SET TIME ZONE LOCAL",
     "SET TIME ZONE 3",
     "SET search_path = alt, public",
     "SET search_path = 'alt'",
@@ -54,6 +52,12 @@ pub(crate) const RESET: &[&str] = &[
     "RESET application_name",
     "RESET default_transaction_read_only",
     "SET client_min_messages TO DEFAULT",
+    "SET work_mem TO DEFAULT",
+    "SET TIME ZONE LOCAL",
+    "RESET my.x",
+    "SET my.y TO DEFAULT",
+    "RESET DateStyle",
+    "RESET ROLE",
     "RESET ALL",
     "RESET ALL",
 ];
@@ -76,7 +80,12 @@ pub(crate) const SET_CONFIG: &[&str] = &[
     "SELECT set_config('my.' || 'y', 'computed', false)",
     "SELECT set_config('work_mem', 'wrong', false)",
     "SELECT set_config('work_mem', (id + 13) || 'MB', false) FROM public.items WHERE id <= 2 ORDER BY id",
+];
+
+/// The view has a rule that calls `set_config`.
+pub(crate) const PG_SETTINGS: &[&str] = &[
     "UPDATE pg_settings SET setting = '14MB' WHERE name = 'work_mem'",
+    "UPDATE pg_catalog.pg_settings SET setting = 'Asia/Dubai' WHERE name = 'TimeZone'",
 ];
 
 pub(crate) const CUSTOM: &[&str] = &[
@@ -84,8 +93,6 @@ pub(crate) const CUSTOM: &[&str] = &[
     "SET my.x = 'other of {s}'",
     "SET \"my.y\" = 'y of {s}'",
     "SET my.Y TO 5",
-    "RESET my.x",
-    "SET my.y TO DEFAULT",
 ];
 
 /// What shows custom settings.
@@ -102,7 +109,6 @@ pub(crate) const DATESTYLE: &[&str] = &[
     "SET DateStyle = 'ISO'",
     "SET DateStyle TO SQL, DMY",
     "SET DateStyle = 'MDY'",
-    "RESET DateStyle",
     "SELECT set_config('DateStyle', 'Postgres', false)",
 ];
 
@@ -121,7 +127,6 @@ pub(crate) const ROLE: &[&str] = &[
     "SET LOCAL ROLE role_b",
     "SET ROLE no_such_role",
     "SET ROLE NONE",
-    "RESET ROLE",
     "SELECT set_config('role', 'role_a', false)",
 ];
 

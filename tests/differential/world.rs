@@ -8,7 +8,7 @@ use tenantry::app::App;
 use tenantry::config;
 use tenantry::demo::cluster::Cluster;
 
-use crate::sequence::{Login, SESSIONS, Sequence};
+use crate::sequence::{Login, SESSIONS, Sequence, Touched};
 use crate::support::client::Client;
 
 /// A server on which everyone from 127.0.0.1 is trusted, with the roles of the sequences.
@@ -38,16 +38,9 @@ pub(crate) struct Database {
     pub(crate) name: String,
     port: u16,
     admin: Client,
-    /// What the last sequence may have changed; none: everything.
-    state: Option<State>,
-}
-
-/// What a sequence finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State {
-    functions: bool,
-    /// The sequence changes no table.
-    clean: bool,
+    /// What the last sequence may have done to each session's tables.
+    touched: Vec<Touched>,
+    functions: Option<bool>,
 }
 
 /// Never written.
@@ -78,49 +71,48 @@ impl Database {
         let address = SocketAddr::from(([127, 0, 0, 1], cluster.port()));
         let mut admin =
             Client::log_in(address, "postgres", name, &[]).expect("the superuser is trusted");
-        assert!(admin.query(SHARED).errors().is_empty());
-        assert!(
-            admin
-                .query("SET client_min_messages = error")
-                .errors()
-                .is_empty()
-        );
+        let quietly = "SET client_min_messages = error; SET lock_timeout = '20s'";
+        for sql in [SHARED, quietly] {
+            assert!(admin.query(sql).errors().is_empty());
+        }
         Self {
             name: name.to_owned(),
             port: cluster.port(),
             admin,
-            state: None,
+            touched: vec![Touched::Shape; SESSIONS],
+            functions: None,
         }
     }
 
     /// As every sequence finds it.
     pub(crate) fn reset(&mut self, sequence: &Sequence) {
-        let state = State {
-            functions: sequence.functions,
-            clean: !sequence.changes_tables(),
-        };
-        let before = self.state.replace(state);
-        if before.is_some_and(|b| b.clean && b.functions == state.functions) {
-            return;
+        let touched: Vec<Touched> = (0..SESSIONS).map(|s| sequence.touches(s)).collect();
+        let mut sql = String::new();
+        for (s, before) in std::mem::replace(&mut self.touched, touched)
+            .iter()
+            .enumerate()
+        {
+            if *before == Touched::Shape {
+                sql += &format!(
+                    "DROP TABLE IF EXISTS public.t{s}, public.e{s}, alt.t{s}, alt.e{s}; \
+                     CREATE TABLE public.t{s} (id int, name text); \
+                     ALTER TABLE public.t{s} OWNER TO plain; "
+                );
+            }
+            if *before != Touched::Nothing {
+                sql += &format!(
+                    "DELETE FROM public.t{s}; \
+                     INSERT INTO public.t{s} VALUES (1, 'first'), (2, 'second'); "
+                );
+            }
         }
-        let mut sql = String::from("SET lock_timeout = '20s'; DROP TABLE IF EXISTS ");
-        let tables = (0..SESSIONS).flat_map(|s| {
-            ["public.t", "public.e", "alt.t", "alt.e"].map(|table| format!("{table}{s}"))
-        });
-        sql += &tables.collect::<Vec<_>>().join(", ");
-        for s in 0..SESSIONS {
-            sql += &format!(
-                "; CREATE TABLE public.t{s} (id int, name text); \
-                 ALTER TABLE public.t{s} OWNER TO plain; \
-                 INSERT INTO public.t{s} VALUES (1, 'first'), (2, 'second')"
-            );
+        if self.functions.replace(sequence.functions) != Some(sequence.functions) {
+            sql += if sequence.functions {
+                FUNCTIONS
+            } else {
+                NO_FUNCTIONS
+            };
         }
-        sql += "; ";
-        sql += if sequence.functions {
-            FUNCTIONS
-        } else {
-            NO_FUNCTIONS
-        };
         let reply = self.admin.query(&sql);
         assert!(reply.errors().is_empty(), "{reply:?}");
     }
