@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::dice::Dice;
-use crate::kinds::{Kind, Role};
+use crate::kinds::{Kind, Pin};
 use crate::sequence::{Login, Op, PROBE, SESSIONS, Sequence, Step};
 use crate::texts;
 
@@ -53,7 +53,7 @@ pub(crate) fn sequence(seed: u64, kinds: &[Kind]) -> Sequence {
     if kinds.iter().all(|k| k.name != "startup") {
         startup.iter_mut().for_each(Vec::clear);
     }
-    let pins = kinds.iter().any(|k| k.role == Role::Pinning) && dice.percent(35);
+    let pins = kinds.iter().any(|k| k.pin() != Pin::No) && dice.percent(35);
     let pinner = pins.then(|| dice.below(SESSIONS));
     let mut generator = Generator {
         dice,
@@ -73,6 +73,7 @@ pub(crate) fn sequence(seed: u64, kinds: &[Kind]) -> Sequence {
         seed,
         login,
         functions,
+        unpin: kinds.iter().any(|k| k.name == "unpin"),
         startup,
         steps: generator.steps,
     }
@@ -177,7 +178,7 @@ impl Generator<'_> {
 
     fn begin(&mut self, s: usize) {
         let text = self.dice.of(texts::BEGIN);
-        self.put_text(s, text, false);
+        self.put_text(s, text, Pin::No);
         self.people[s].open = true;
         let now = self.dice.percent(60);
         self.people[s].owes_probe = !now;
@@ -187,7 +188,7 @@ impl Generator<'_> {
     }
 
     fn probe(&mut self, s: usize) {
-        self.push(s, vec![Op::query(PROBE)], false);
+        self.push(s, vec![Op::query(PROBE)], Pin::No);
     }
 
     fn end(&mut self, s: usize) {
@@ -196,7 +197,7 @@ impl Generator<'_> {
         }
         let chain = self.dice.percent(6);
         let text = self.dice.of(if chain { texts::CHAIN } else { texts::END });
-        self.put_text(s, text, false);
+        self.put_text(s, text, Pin::No);
         self.people[s].open = chain;
     }
 
@@ -204,14 +205,14 @@ impl Generator<'_> {
     fn finish(&mut self) {
         for s in self.holders() {
             if self.people[s].open {
-                self.put_text(s, "COMMIT", false);
+                self.put_text(s, "COMMIT", Pin::No);
                 self.people[s].open = false;
             }
         }
         for s in 0..SESSIONS {
-            self.put_text(s, texts::SETTINGS, false);
+            self.put_text(s, texts::SETTINGS, Pin::No);
             let other = self.dice.of(texts::OBSERVE);
-            self.put_text(s, other, false);
+            self.put_text(s, other, Pin::No);
             let custom = self.dice.of(texts::CUSTOM_SHOWN);
             self.custom(s, custom);
         }
@@ -223,7 +224,7 @@ impl Generator<'_> {
             .kinds
             .iter()
             .copied()
-            .filter(|k| (pinner || k.role != Role::Pinning) && of(k))
+            .filter(|k| (pinner || k.pin() == Pin::No) && of(k))
             .collect();
         let total: usize = fits.iter().map(|k| k.weight).sum();
         if total == 0 {
@@ -244,6 +245,7 @@ impl Generator<'_> {
         match kind.name {
             "bound" => self.bound(s),
             "named" => self.named(s),
+            "unnamed" => self.unnamed(s),
             "portal" => self.portal(s),
             "multi" => self.multi(s),
             "pipeline" => self.pipeline(s),
@@ -261,16 +263,16 @@ impl Generator<'_> {
             }
             _ => {
                 let text = self.dice.of(kind.texts);
-                self.put_text(s, text, kind.role == Role::Pinning);
+                self.put_text(s, text, kind.pin());
             }
         }
     }
 
     /// A single statement of a kind that has texts.
-    fn text(&mut self, s: usize) -> Option<(&'static str, bool)> {
+    fn text(&mut self, s: usize) -> Option<(&'static str, Pin)> {
         let kind = self.kind(s, |k| !k.texts.is_empty())?;
         let text = self.dice.of(kind.texts);
-        Some((text, kind.role == Role::Pinning))
+        Some((text, kind.pin()))
     }
 
     fn fill(&self, s: usize, text: &str) -> String {
@@ -279,8 +281,8 @@ impl Generator<'_> {
             .replace("{k}", &key.to_string())
     }
 
-    fn push(&mut self, s: usize, ops: Vec<Op>, pins: bool) {
-        self.pinned |= pins;
+    fn push(&mut self, s: usize, ops: Vec<Op>, pins: Pin) {
+        self.pinned |= pins != Pin::No;
         self.steps.push(Step {
             session: s,
             ops,
@@ -289,7 +291,7 @@ impl Generator<'_> {
         });
     }
 
-    fn put_text(&mut self, s: usize, text: &str, pins: bool) {
+    fn put_text(&mut self, s: usize, text: &str, pins: Pin) {
         let ops = self.ways(s, text);
         self.push(s, ops, pins);
     }
@@ -299,7 +301,7 @@ impl Generator<'_> {
         self.steps.push(Step {
             session: s,
             ops,
-            pins: false,
+            pins: Pin::No,
             custom: true,
         });
     }
@@ -330,8 +332,8 @@ impl Generator<'_> {
         }
     }
 
-    fn batch(&mut self, s: usize) -> (Vec<String>, bool) {
-        let mut pins = false;
+    fn batch(&mut self, s: usize) -> (Vec<String>, Pin) {
+        let mut pins = Pin::No;
         let mut texts = Vec::new();
         let outside = !self.people[s].open;
         for _ in 0..self.dice.between(2, 4) {
@@ -342,7 +344,7 @@ impl Generator<'_> {
                 } else {
                     texts::BEGIN
                 };
-                (self.dice.of(all), false)
+                (self.dice.of(all), Pin::No)
             } else {
                 match self.text(s) {
                     Some(text) => text,
@@ -350,7 +352,7 @@ impl Generator<'_> {
                 }
             };
             self.follow(s, text);
-            pins |= pinning;
+            pins = pins.max(pinning);
             if !text.is_empty() {
                 texts.push(self.fill(s, text));
             }

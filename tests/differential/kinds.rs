@@ -17,13 +17,23 @@ pub(crate) struct Kind {
     pub(crate) texts: &'static [&'static str],
 }
 
+/// How long a session may keep its server connection after a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pin {
+    No,
+    /// While it has something that others must not see.
+    WhileItHasState,
+    /// What it did cannot be asked for.
+    UntilItLeaves,
+}
+
 /// How a kind is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Single statements that any session may say.
     Carried,
     /// Single statements that may pin: only one session of a sequence says them.
-    Pinning,
+    Pinning(Pin),
     /// Made by the generator.
     Way,
 }
@@ -41,7 +51,16 @@ const fn pinning(name: &'static str, weight: usize, texts: &'static [&'static st
     Kind {
         name,
         weight,
-        role: Role::Pinning,
+        role: Role::Pinning(Pin::WhileItHasState),
+        texts,
+    }
+}
+
+const fn lasting(name: &'static str, weight: usize, texts: &'static [&'static str]) -> Kind {
+    Kind {
+        name,
+        weight,
+        role: Role::Pinning(Pin::UntilItLeaves),
         texts,
     }
 }
@@ -52,6 +71,15 @@ const fn way(name: &'static str, weight: usize) -> Kind {
         weight,
         role: Role::Way,
         texts: &[],
+    }
+}
+
+impl Kind {
+    pub(crate) fn pin(&self) -> Pin {
+        match self.role {
+            Role::Pinning(pin) => pin,
+            Role::Carried | Role::Way => Pin::No,
+        }
     }
 }
 
@@ -81,18 +109,21 @@ pub(crate) const KINDS: &[Kind] = &[
     pinning("listen", 4, LISTEN),
     pinning("hold", 5, HOLD),
     pinning("advisory", 6, ADVISORY),
-    pinning("seed", 1, SEED),
-    pinning("do", 2, DO),
-    pinning("encoding", 2, ENCODING),
-    pinning("function", 2, FUNCTION),
+    lasting("seed", 1, SEED),
+    lasting("do", 2, DO),
+    lasting("encoding", 2, ENCODING),
+    lasting("function", 2, FUNCTION),
     way("bound", 4),
     way("named", 9),
+    way("unnamed", 2),
     way("portal", 2),
     way("multi", 6),
     way("pipeline", 7),
     way("copy", 3),
-    way("reconnect", 1),
-    // Whether there are transactions of several statements at all, and startup parameters.
+    way("reconnect", 3),
+    // Whether there are transactions of several statements at all, startup parameters, and an end
+    // of pins before their session leaves.
     way("transaction", 0),
+    way("unpin", 0),
     way("startup", 0),
 ];

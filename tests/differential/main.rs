@@ -17,7 +17,9 @@
 //! | `TENANTRY_DIFFERENCES` | stop after so many different ones (1) |
 //!
 //! One session of a third of the sequences does what pins; it counts as keeping its server
-//! connection until it leaves. A session that keeps another one beside it, and waits in vain, is a difference.
+//! connection for as long as it has something that others must not see, or until it leaves where
+//! that cannot be asked. A session that keeps one without need makes another one wait, in vain: that is
+//! a difference. `TENANTRY_KINDS=-unpin` lets pins last until their session leaves.
 //!
 //! Differences that are allowed, since they cannot be avoided:
 //!

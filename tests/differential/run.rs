@@ -9,14 +9,25 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::compare::{Essence, agree, essence, signature};
+use crate::kinds::Pin;
 use crate::sequence::{SESSIONS, Sequence, Step};
 use crate::support::client::{Client, Message};
+use crate::support::frames::Frames;
 use crate::world::Database;
 
 /// How long a reply may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const TERMINATE: &[u8] = b"X\0\0\0\x04";
+
+/// Whether a session has something that others must not see. Only direct connections are asked.
+const STATE: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class \
+     WHERE relnamespace = pg_catalog.pg_my_temp_schema()) \
+     OR EXISTS (SELECT FROM pg_catalog.pg_locks \
+       WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()) \
+     OR EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) \
+     OR EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) \
+     OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql)";
 
 /// Two identical databases.
 #[derive(Debug)]
@@ -78,7 +89,7 @@ struct Twins {
     direct: Client,
     pooled: Client,
     open: bool,
-    pinned: bool,
+    pinned: Pin,
     process: Option<String>,
 }
 
@@ -147,7 +158,7 @@ impl Run<'_> {
                     direct,
                     pooled,
                     open: false,
-                    pinned: false,
+                    pinned: Pin::No,
                     process: None,
                 })
             }
@@ -161,7 +172,7 @@ impl Run<'_> {
     }
 
     fn would_wait(&self, session: usize) -> bool {
-        let holds = |twins: &Twins| twins.open || twins.pinned;
+        let holds = |twins: &Twins| twins.open || twins.pinned != Pin::No;
         !holds(&self.sessions[session])
             && self.sessions.iter().filter(|t| holds(t)).count() >= self.pair.size
     }
@@ -191,10 +202,10 @@ impl Run<'_> {
         let expected = reply(&mut twins.direct, step, &self.pair.direct.name);
         let got = reply(&mut twins.pooled, step, &self.pair.pooled.name);
         twins.open = expected.status != Some('I');
-        if step.pins && !twins.pinned {
-            twins.pinned = true;
+        if twins.pinned == Pin::No && step.pins != Pin::No {
             self.counts.pins += 1;
         }
+        twins.pinned = twins.pinned.max(step.pins);
         if !agree(step, &expected, &got) {
             return Err(Box::new(Difference {
                 at: Some(at),
@@ -202,6 +213,10 @@ impl Run<'_> {
                 direct: expected.lines,
                 pooled: got.lines,
             }));
+        }
+        let asks = self.sequence.unpin && !twins.open && twins.pinned == Pin::WhileItHasState;
+        if asks && !has_state(&mut twins.direct) {
+            twins.pinned = Pin::No;
         }
         if let Some(process) = got.process
             && let Some(before) = twins.process.replace(process.clone())
@@ -238,6 +253,18 @@ fn reply(client: &mut Client, step: &Step, database: &str) -> Essence {
         });
     }
     essence
+}
+
+/// Asks without touching the unnamed statement.
+fn has_state(direct: &mut Client) -> bool {
+    let name = "differential_state";
+    let frames = Frames::default()
+        .parse(name, STATE)
+        .bind_portal(name, name, &[])
+        .execute_portal(name, 0)
+        .close(name)
+        .sync();
+    direct.ask(&frames).one() == "t"
 }
 
 /// Leaves and waits until the server has let go of what the session had.

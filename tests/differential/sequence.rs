@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::kinds::Pin;
 use crate::support::frames::Frames;
 
 /// Sessions of a sequence.
@@ -35,6 +36,8 @@ pub(crate) struct Sequence {
     pub(crate) login: Login,
     /// The database has functions that leave state behind.
     pub(crate) functions: bool,
+    /// Pins end when their reason does, not only with the session.
+    pub(crate) unpin: bool,
     pub(crate) startup: Vec<Vec<(&'static str, &'static str)>>,
     pub(crate) steps: Vec<Step>,
 }
@@ -44,8 +47,8 @@ pub(crate) struct Sequence {
 pub(crate) struct Step {
     pub(crate) session: usize,
     pub(crate) ops: Vec<Op>,
-    /// From then on the session may keep its server connection.
-    pub(crate) pins: bool,
+    /// How long the session may keep its server connection afterwards.
+    pub(crate) pins: Pin,
     /// It shows a custom setting: no value is as good as an empty one.
     pub(crate) custom: bool,
 }

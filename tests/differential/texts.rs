@@ -58,6 +58,8 @@ pub(crate) const RESET: &[&str] = &[
     "SET my.y TO DEFAULT",
     "RESET DateStyle",
     "RESET ROLE",
+    "RESET SESSION AUTHORIZATION",
+    "SET SESSION AUTHORIZATION DEFAULT",
     "RESET ALL",
     "RESET ALL",
 ];
@@ -133,9 +135,8 @@ pub(crate) const ROLE: &[&str] = &[
 pub(crate) const AUTHORIZATION: &[&str] = &[
     "SET SESSION AUTHORIZATION role_a",
     "SET SESSION AUTHORIZATION plain",
+    "SET SESSION AUTHORIZATION 'role_b'",
     "SET LOCAL SESSION AUTHORIZATION role_b",
-    "SET SESSION AUTHORIZATION DEFAULT",
-    "RESET SESSION AUTHORIZATION",
 ];
 
 pub(crate) const SAVEPOINT: &[&str] = &[

@@ -1,6 +1,7 @@
 //! What needs more than one message, or more than a text.
 
 use super::Generator;
+use crate::kinds::Pin;
 use crate::sequence::Op;
 use crate::texts;
 
@@ -21,7 +22,7 @@ impl Generator<'_> {
         if self.dice.percent(40) {
             ops.insert(1, Op::DescribeStatement(String::new()));
         }
-        self.push(s, ops, false);
+        self.push(s, ops, Pin::No);
     }
 
     /// Prepares, uses, or closes a named statement.
@@ -31,7 +32,7 @@ impl Generator<'_> {
             ops.extend(self.named_ops(s));
         }
         ops.push(Op::Sync);
-        self.push(s, ops, false);
+        self.push(s, ops, Pin::No);
     }
 
     fn named_ops(&mut self, s: usize) -> Vec<Op> {
@@ -72,6 +73,27 @@ impl Generator<'_> {
         ops
     }
 
+    /// The unnamed statement outlives its transaction, until the next Parse or Query.
+    pub(super) fn unnamed(&mut self, s: usize) {
+        let mut ops = Vec::new();
+        if self.dice.percent(50) {
+            let alone = texts::NAMED
+                .iter()
+                .filter(|(_, parameters)| parameters.is_empty());
+            let alone: Vec<&str> = alone.map(|(text, _)| *text).collect();
+            let text = self.dice.of(&alone);
+            ops.push(Op::Parse(String::new(), self.fill(s, text)));
+        } else {
+            if self.dice.percent(30) {
+                ops.push(Op::DescribeStatement(String::new()));
+            }
+            ops.push(Op::Bind(String::new(), String::new(), Vec::new()));
+            ops.push(Op::Execute(String::new(), 0));
+        }
+        ops.push(Op::Sync);
+        self.push(s, ops, Pin::No);
+    }
+
     /// A portal that is read in pieces: it lives as long as its transaction.
     pub(super) fn portal(&mut self, s: usize) {
         let portal = self.dice.of(&["p0", "p1"]).to_owned();
@@ -92,7 +114,7 @@ impl Generator<'_> {
             ops.push(Op::ClosePortal(portal));
         }
         ops.push(Op::Sync);
-        self.push(s, ops, false);
+        self.push(s, ops, Pin::No);
     }
 
     /// Several statements in one Query.
@@ -121,7 +143,7 @@ impl Generator<'_> {
                 ops.push(Op::Sync);
             }
         }
-        if self.has("named") && self.dice.percent(30) {
+        if self.has("named") && self.dice.percent(45) {
             ops.extend(self.named_ops(s));
         }
         ops.push(Op::Sync);
@@ -172,11 +194,11 @@ impl Generator<'_> {
         if extended {
             ops.push(Op::Sync);
         }
-        self.push(s, ops, false);
+        self.push(s, ops, Pin::No);
     }
 
     pub(super) fn reconnect(&mut self, s: usize) {
-        self.push(s, vec![Op::Reconnect], false);
+        self.push(s, vec![Op::Reconnect], Pin::No);
         let person = &mut self.people[s];
         person.names.clear();
         person.connects += 1;
