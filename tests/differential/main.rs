@@ -48,6 +48,7 @@ mod kinds;
 mod run;
 mod sequence;
 mod shrink;
+mod sweep;
 mod texts;
 mod world;
 
@@ -119,6 +120,23 @@ fn random_sequences_are_as_on_direct_connections() {
         }
     });
     work.end();
+}
+
+/// Whatever is carried pins nobody.
+#[test]
+fn statements_that_are_carried_keep_no_server_connection() {
+    let cluster = world::server();
+    let mut pair = Pair {
+        direct: Database::create(&cluster, "differential_direct"),
+        pooled: Database::create(&cluster, "differential_pooled"),
+        size: 2,
+        acquire_timeout: 0,
+    };
+    let pinned = sweep::pinned(&mut pair, &kinds_wanted());
+    for (text, ways) in &pinned {
+        println!("{text} ({})", ways.join(", "));
+    }
+    assert!(pinned.is_empty(), "{} statements, see above", pinned.len());
 }
 
 fn count(name: &str, default: usize) -> usize {
