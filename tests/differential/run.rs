@@ -82,6 +82,15 @@ impl Difference {
             .iter()
             .any(|line| line.contains("pool.acquire_timeout"))
     }
+
+    /// The first lines that are not the same.
+    pub(crate) fn first(&self) -> String {
+        let mut both = self.direct.iter().zip(&self.pooled);
+        both.find(|(direct, pooled)| direct != pooled).map_or_else(
+            || "one reply is longer".to_owned(),
+            |(direct, pooled)| format!("{pooled:?} instead of {direct:?}"),
+        )
+    }
 }
 
 /// A session on both sides.
