@@ -64,7 +64,7 @@ use sequence::{Sequence, Step};
 use world::Database;
 
 /// Sequences of `make test`.
-const SHORT: u64 = 120;
+const SHORT: u64 = 100;
 /// Between two lines about the progress.
 const PROGRESS: Duration = Duration::from_secs(10);
 
@@ -110,8 +110,8 @@ fn random_sequences_are_as_on_direct_connections() {
     thread::scope(|scope| {
         for thread in 0..count("TENANTRY_THREADS", 3) {
             let mut pair = Pair {
-                direct: Database::create(&cluster, &format!("differential_direct{thread}")),
-                pooled: Database::create(&cluster, &format!("differential_pooled{thread}")),
+                direct: Database::create(cluster, &format!("differential_direct{thread}")),
+                pooled: Database::create(cluster, &format!("differential_pooled{thread}")),
                 size: work.pool,
                 acquire_timeout: 2000,
             };
@@ -127,8 +127,8 @@ fn random_sequences_are_as_on_direct_connections() {
 fn statements_that_are_carried_keep_no_server_connection() {
     let cluster = world::server();
     let mut pair = Pair {
-        direct: Database::create(&cluster, "differential_direct"),
-        pooled: Database::create(&cluster, "differential_pooled"),
+        direct: Database::create(cluster, "differential_direct"),
+        pooled: Database::create(cluster, "differential_pooled"),
         size: 2,
         acquire_timeout: 0,
     };

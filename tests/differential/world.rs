@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use tenantry::app::App;
 use tenantry::config;
@@ -11,8 +12,14 @@ use tenantry::demo::cluster::Cluster;
 use crate::sequence::{Login, SESSIONS, Sequence, Touched};
 use crate::support::client::Client;
 
+/// The server of all tests: it ends with the process.
+pub(crate) fn server() -> &'static Cluster {
+    static SERVER: LazyLock<Cluster> = LazyLock::new(start);
+    &SERVER
+}
+
 /// A server on which everyone from 127.0.0.1 is trusted, with the roles of the sequences.
-pub(crate) fn server() -> Cluster {
+fn start() -> Cluster {
     let cluster = Cluster::builder()
         .max_connections(200)
         .hba("host all all 127.0.0.1/32 trust")
