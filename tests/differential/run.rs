@@ -18,6 +18,7 @@ use crate::world::Database;
 /// How long a reply may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const SILENCE: &str = "(no more in 10 seconds)";
 const TERMINATE: &[u8] = b"X\0\0\0\x04";
 
 /// Whether a session has something that others must not see. Only direct connections are asked.
@@ -215,7 +216,8 @@ impl Run<'_> {
             self.counts.pins += 1;
         }
         twins.pinned = twins.pinned.max(step.pins);
-        if !agree(step, &expected, &got) {
+        // A direct connection that does not answer is a mistake of the sequence.
+        if expected.lines.iter().any(|line| line == SILENCE) || !agree(step, &expected, &got) {
             return Err(Box::new(Difference {
                 at: Some(at),
                 signature: signature(&expected, &got),
@@ -257,7 +259,7 @@ fn reply(client: &mut Client, step: &Step, database: &str) -> Essence {
     let mut essence = essence(&messages, database);
     if let Some(e) = failed {
         essence.lines.push(match e.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => "(no more in 10 seconds)".to_owned(),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => SILENCE.to_owned(),
             _ => "(the connection is closed)".to_owned(),
         });
     }

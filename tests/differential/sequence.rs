@@ -124,6 +124,15 @@ impl Step {
         self.ops.iter().filter(ends).count()
     }
 
+    /// Whether that number is certain: what follows an error is skipped up to the next Sync, a Query
+    /// like everything else.
+    pub(crate) fn is_countable(&self) -> bool {
+        let closed = |op: &Op| matches!(op, Op::Query(_) | Op::Sync | Op::CopyDone | Op::CopyFail);
+        self.ops
+            .windows(2)
+            .all(|pair| closed(&pair[0]) || !matches!(pair[1], Op::Query(_)))
+    }
+
     pub(crate) fn statements(&self) -> usize {
         self.ops.iter().map(Op::statements).sum()
     }

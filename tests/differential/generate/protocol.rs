@@ -130,7 +130,12 @@ impl Generator<'_> {
         let syncs = self.dice.percent(30);
         for sql in texts {
             match self.dice.below(8) {
-                0 if syncs => ops.push(Op::query(&sql)),
+                0 if syncs => {
+                    if !matches!(ops.last(), None | Some(Op::Sync | Op::Query(_))) {
+                        ops.push(Op::Sync);
+                    }
+                    ops.push(Op::query(&sql));
+                }
                 1 => {
                     ops.push(Op::Parse(String::new(), sql));
                     ops.push(Op::DescribeStatement(String::new()));
