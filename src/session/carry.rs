@@ -8,8 +8,8 @@
 
 use super::expected::Expected;
 use super::link::Link;
-use super::settings::{SettingChange, SettingsTable};
-use super::{PoolMode, Session};
+use super::settings::{SettingChange, SettingsTable, is_frozen};
+use super::{PoolMode, Scope, Session};
 use crate::wire::sql::{Assignment, PinReason, assignment};
 
 /// Most settings that a session carries besides its startup settings.
@@ -39,16 +39,23 @@ impl Session {
             self.pin_for_good(PinReason::Setting);
             return None;
         };
-        if self.savepoint || self.settings.carried() >= MOST {
+        if self.settings.carried() >= MOST {
             self.ask_for(std::iter::once(found.name));
             return None;
         }
-        self.local = true;
+        self.parse_for_itself();
         self.changes.get_or_insert_default();
         if text.ends_with(IS_RESET) {
             return Some(SettingChange::Restated(found.name));
         }
         Some(found.into())
+    }
+
+    /// As [`Session::carry`], for RESET ALL by the extended protocol.
+    pub(super) fn carry_reset(&mut self) -> SettingChange {
+        self.parse_for_itself();
+        self.changes.get_or_insert_default();
+        SettingChange::ServerReset
     }
 
     /// What a RESET must say to a server that does not know the session's startup value.
@@ -98,7 +105,14 @@ impl Session {
             | SettingChange::Restated(name) => {
                 self.ask_for(std::iter::once(name));
             }
-            SettingChange::AllToStart | SettingChange::ResetAll | SettingChange::Discard => {
+            SettingChange::ServerReset if !self.start.list().is_empty() => {
+                // Some of it is wrong now, and may or may not be taken back.
+                self.pin_for_good(PinReason::Setting);
+            }
+            SettingChange::AllToStart
+            | SettingChange::ResetAll
+            | SettingChange::ServerReset
+            | SettingChange::Discard => {
                 let names: Vec<String> = self.settings.names().map(str::to_owned).collect();
                 self.ask_for(names.into_iter());
             }
@@ -129,7 +143,22 @@ impl Session {
     #[inline]
     pub(super) fn unchange(&mut self) {
         if let Some(changes) = &mut self.changes {
+            self.verify |= !changes.asked.is_empty();
+            let frozen = |change: &SettingChange| match change {
+                SettingChange::Set(name, _)
+                | SettingChange::Reset(name)
+                | SettingChange::Restated(name) => is_frozen(name),
+                SettingChange::AllToStart
+                | SettingChange::ResetAll
+                | SettingChange::ServerReset
+                | SettingChange::Discard => true,
+            };
+            let undone = changes.pending.iter().any(frozen);
             changes.pending.clear();
+            self.epoch = self.epoch.wrapping_add(1);
+            if undone && self.names.any(|s| s.survey.reaches()) {
+                self.pin_names();
+            }
         }
     }
 
@@ -162,15 +191,22 @@ impl Session {
         };
         let settled = std::mem::take(&mut changes.settled);
         let wanted = table.change(&self.settings, &settled);
-        // A RESET ALL was taken note of when it happened.
-        let elsewhere =
-            |c: &&SettingChange| !matches!(c, SettingChange::ResetAll | SettingChange::Discard);
-        link.settings = table.change(&link.settings, settled.iter().filter(elsewhere));
-        let reread = !self.names.is_empty() && !wanted.reads_like(&self.settings);
+        for change in &settled {
+            link.settings = match change {
+                // Note of it was taken when it happened.
+                SettingChange::ResetAll | SettingChange::Discard => continue,
+                SettingChange::ServerReset => table.reset(&link.settings),
+                change => table.change(&link.settings, [change]),
+            };
+        }
+        let reread = !wanted.reads_like(&self.settings);
         self.settings = wanted;
-        if reread || !self.settings.shareable {
-            // Elsewhere they would be parsed under the new settings, and for others, too.
+        if !self.settings.shareable {
             self.pin_for_good(PinReason::Setting);
+        }
+        let since = Scope::Private(self.serial(), self.epoch);
+        if reread && self.names.any(|s| s.survey.reaches() && !s.is_of(since)) {
+            self.pin_names();
         }
     }
 }

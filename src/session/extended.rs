@@ -59,6 +59,10 @@ impl Session {
             return self.parse_large(name, message, leased, flow);
         }
         let (statement, _) = self.intern(definition, leased)?;
+        if self.frozen {
+            // Elsewhere it would be parsed under what comes after the transaction.
+            self.pin_for_good(PinReason::Setting);
+        }
         self.fresh_sequences(&statement.survey, leased, flow);
         let link = &mut *leased.link;
         if link.is_undecided(&statement, leased.max_prepared)
@@ -297,16 +301,13 @@ impl Session {
         };
         self.note(sent, leased)?;
         let carries = leased.state == StateMode::Carry;
-        let sets = carries && statement.survey.effect == Effect::Setting;
+        let resets = statement.survey.resets() && !statement.survey.several();
+        let sets = carries && (statement.survey.effect == Effect::Setting || resets);
         leased.link.portal = None;
         if sets && portal == Portal::Unnamed {
             leased.link.portal = Some(Rc::clone(statement));
         } else if sets {
             self.ask_by_text(statement.text());
-        }
-        if carries && statement.survey.resets() {
-            // It may be executed in a transaction, which may undo it.
-            self.pin_for_good(PinReason::Setting);
         }
         leased.link.note_bound(statement, portal);
         Ok(())
@@ -323,7 +324,12 @@ impl Session {
         link.flush_asked = false;
         let unnamed = message.body().first() == Some(&0);
         let sets = link.portal.as_ref().filter(|_| unnamed);
-        let change = sets.and_then(|statement| self.carry(statement.text(), leased.mode));
+        let change = sets.and_then(|statement| {
+            if statement.survey.resets() {
+                return Some(self.carry_reset());
+            }
+            self.carry(statement.text(), leased.mode)
+        });
         link.expected.push_back(match change {
             Some(change) => Expected::Set(Box::new(change)),
             None => Expected::Execute(Feed::Due),

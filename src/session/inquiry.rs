@@ -14,6 +14,8 @@ pub(super) struct Inquiry {
     pub(super) objects: bool,
     /// Which settings of the server's own does the session have?
     pub(super) settings: bool,
+    /// Functions may have made custom settings, which nobody can list.
+    pub(super) strange: bool,
     pub(super) answer: Option<Answer>,
 }
 
@@ -24,6 +26,8 @@ pub(super) struct Answer {
     /// In the order of [`Inquiry::names`]; `None`: no such setting.
     pub(super) values: Vec<Option<String>>,
     pub(super) settings: Vec<(String, Option<String>)>,
+    /// Whether they were asked for.
+    pub(super) listed: bool,
 }
 
 /// Which objects of the session are there.
@@ -109,6 +113,7 @@ impl Inquiry {
             objects,
             values,
             settings: settings.collect(),
+            listed: self.settings,
         })
     }
 }

@@ -62,6 +62,10 @@ pub struct Session {
     refused: bool,
     /// A setting changes in this lease: what is parsed now is shared with nobody.
     local: bool,
+    /// Counts what may have changed the settings of such texts.
+    epoch: u32,
+    /// A setting by which literals are read is local to this transaction.
+    frozen: bool,
     /// There is a savepoint in this transaction.
     savepoint: bool,
     /// Settings changed in this lease.
@@ -77,6 +81,10 @@ pub struct Session {
     doubt: bool,
     /// Functions may have changed any setting.
     anything: bool,
+    /// What was to be set may have failed.
+    verify: bool,
+    /// Names were given under other settings.
+    reread: bool,
     /// What SQL PREPARE has prepared may leave anything.
     prepares_anything: bool,
 }
@@ -143,6 +151,8 @@ impl Session {
             left_dropped: false,
             refused: false,
             local: false,
+            epoch: 0,
+            frozen: false,
             savepoint: false,
             changes: None,
             owes_sync: false,
@@ -151,6 +161,8 @@ impl Session {
             pins,
             doubt: false,
             anything: false,
+            verify: false,
+            reread: false,
             prepares_anything: false,
         }
     }
@@ -180,6 +192,7 @@ impl Session {
     #[inline]
     pub fn end_of_lease(&mut self) {
         self.local = false;
+        self.frozen = false;
         self.savepoint = false;
         self.changes = None;
     }
@@ -446,7 +459,7 @@ impl Session {
     /// Which settings a statement parsed now is read under.
     fn scope(&self) -> Scope {
         if self.fixed || self.local {
-            Scope::Private(self.serial)
+            Scope::Private(self.serial, self.epoch)
         } else {
             Scope::Startup(self.settings.scope)
         }

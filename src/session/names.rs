@@ -20,8 +20,10 @@ impl Names {
         self.0.as_ref()?.get(name)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_none()
+    /// Whether one of the statements is of that kind.
+    pub(super) fn any(&self, wanted: impl Fn(&Statement) -> bool) -> bool {
+        let all = self.0.iter().flat_map(|names| names.values());
+        all.into_iter().any(|statement| wanted(statement))
     }
 
     pub(super) fn add(&mut self, name: &[u8], statement: Rc<Statement>) {

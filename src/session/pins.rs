@@ -7,13 +7,13 @@
 use super::carry::MOST;
 use super::catalog::Suspicion;
 use super::inquiry::{Answer, Inquiry, Objects};
-use super::settings::{Given, SettingChange};
+use super::settings::{Given, SettingChange, is_frozen};
 use super::statement::Statement;
 use super::{Leased, Session};
 use crate::config::{PoolMode, StateMode};
 use crate::error::{ClientError, SqlState};
 use crate::wire::sql::{
-    Body, Effect, Named, PinReason, Reasons, Survey, body, is_portable, named_settings,
+    Body, Effect, Named, PinReason, Reasons, Survey, body, has_word, is_portable, named_settings,
 };
 
 /// Whose cause can be looked for.
@@ -30,6 +30,7 @@ const ANYTHING: Reasons = Reasons::of(&[
     PinReason::Function,
     PinReason::Do,
     PinReason::Call,
+    PinReason::Unknown,
     PinReason::LargeStatement,
 ]);
 
@@ -67,6 +68,25 @@ impl Session {
         self.pins.first()
     }
 
+    /// It has names whose texts were read under settings that it has no longer: elsewhere they
+    /// would be read otherwise. Ends with the last of them.
+    pub(super) fn pin_names(&mut self) {
+        self.reread = true;
+        self.pins = self.pins.with(PinReason::Setting);
+    }
+
+    /// Whether it need not stay any more although nothing is to be asked.
+    #[cold]
+    pub fn is_released(&mut self) -> bool {
+        if self.reread && !self.names.any(|s| s.survey.reaches()) {
+            self.reread = false;
+            if !self.fixed {
+                self.pins = self.pins.without(SETTINGS);
+            }
+        }
+        self.pins.is_empty()
+    }
+
     /// It must stay for that reason, whatever is found.
     pub(super) fn pin_for_good(&mut self, reason: PinReason) {
         self.pins = self.pins.with(reason);
@@ -77,7 +97,14 @@ impl Session {
     #[inline]
     pub(super) fn note(&mut self, sent: Sent<'_>, leased: &Leased<'_>) -> Result<(), ClientError> {
         let survey = sent.survey;
-        self.local |= survey.sets_locally();
+        if survey.sets_locally() {
+            self.note_local(sent.text());
+        }
+        let begins_or_commits = survey.transacts() && (survey.begins_block() || survey.commits());
+        let changes = !survey.reaches() && !begins_or_commits || !survey.leaves.is_empty();
+        if (self.local || self.fixed) && changes {
+            self.epoch = self.epoch.wrapping_add(1);
+        }
         if survey.makes_savepoint() {
             self.note_savepoint();
         }
@@ -90,6 +117,14 @@ impl Session {
             return Ok(());
         }
         self.note_state(sent, leased)
+    }
+
+    /// A setting changes until the end of the transaction.
+    fn note_local(&mut self, text: &[u8]) {
+        self.parse_for_itself();
+        self.frozen |= has_word(text, |word| {
+            std::str::from_utf8(word).is_ok_and(is_frozen) || word == b"time"
+        });
     }
 
     #[cold]
@@ -120,14 +155,12 @@ impl Session {
                 self.fixed = true;
             }
         }
-        let again = survey.executes() && reasons == Reasons::of(&[PinReason::Prepare]);
-        if reasons.contains(PinReason::Prepare) && !survey.executes() {
+        if reasons.contains(PinReason::Prepare) {
             // What it prepares may be run at any time.
             self.prepares_anything |= !reasons.without(OBJECTS).is_empty();
-        } else if survey.executes() && self.prepares_anything {
+        }
+        if survey.executes() && self.prepares_anything {
             reasons = reasons.with(PinReason::Function);
-        } else if again && self.pins.contains(PinReason::Prepare) {
-            return Ok(());
         }
         let kept = reasons.without(ANYTHING).without(SETTINGS);
         if self.pins.is_empty() && !kept.is_empty() && leased.pins_left == 0 {
@@ -150,9 +183,17 @@ impl Session {
             let asked = read.is_some_and(|Body { names, .. }| self.ask(names, sent.bind));
             self.fixed |= !asked;
         }
+        if reasons.contains(PinReason::Unknown) {
+            // What cannot be read may set what cannot be named.
+            let text = sent.text();
+            self.fixed |= text
+                .windows(3)
+                .any(|part| part.eq_ignore_ascii_case(b"set"));
+        }
         let anything = reasons != reasons.without(ANYTHING);
         if anything {
             self.anything = true;
+            self.parse_for_itself();
             let settings = leased.catalog.settings().iter().take(MOST / 2).cloned();
             let roles = ["session_authorization", "role"].map(str::to_owned);
             self.ask_for(settings.chain(roles));
@@ -171,6 +212,10 @@ impl Session {
         let names: Option<Vec<String>> =
             names.and_then(|names| names.into_iter().map(resolve).collect());
         let Some(names) = names else { return false };
+        if names.iter().any(|name| name == "seed") {
+            self.undiscardable = true;
+            return false;
+        }
         self.ask_for(names.into_iter());
         true
     }
@@ -184,7 +229,7 @@ impl Session {
 
     /// These settings are asked for when the transaction is over.
     pub(super) fn ask_for(&mut self, names: impl Iterator<Item = String>) {
-        self.local = true;
+        self.parse_for_itself();
         self.doubt = true;
         let asked = &mut self.changes.get_or_insert_default().asked;
         for name in names {
@@ -192,6 +237,12 @@ impl Session {
                 asked.push(name);
             }
         }
+    }
+
+    /// From here on what is parsed is shared with nobody, nor with what was parsed before.
+    pub(super) fn parse_for_itself(&mut self) {
+        self.local = true;
+        self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// Whether something is to be asked before anybody else may have the server connection.
@@ -215,14 +266,17 @@ impl Session {
     pub(super) fn inquire(&mut self) -> Inquiry {
         self.doubt = false;
         let changes = self.changes.as_mut();
-        Inquiry {
+        let made = Inquiry {
             names: changes
                 .map(|c| std::mem::take(&mut c.asked))
                 .unwrap_or_default(),
             objects: !self.pins.is_empty(),
-            settings: std::mem::take(&mut self.anything),
+            settings: self.anything || self.verify,
+            strange: std::mem::take(&mut self.anything),
             answer: None,
-        }
+        };
+        self.verify = false;
+        made
     }
 
     /// What the server has answered.
@@ -237,6 +291,9 @@ impl Session {
             // What was sent since may have made some.
             let since = if self.doubt { self.pins } else { Reasons::NONE };
             self.pins = since.and(reasons(objects));
+            if self.reread {
+                self.pins = self.pins.with(PinReason::Setting);
+            }
             if self.unnamed.as_ref().is_some_and(|s| !s.is_kept()) {
                 // It lives here alone.
                 self.pins = self.pins.with(PinReason::LargeStatement);
@@ -254,8 +311,16 @@ impl Session {
             .settings
             .iter()
             .map(|(name, value)| (name.as_str(), value));
+        let verified = |name: &str| {
+            let own = name.contains('.') || matches!(name, "role" | "session_authorization");
+            own || answer.settings.is_empty() && !answer.listed
+                || answer.settings.iter().any(|(n, _)| n == name)
+        };
         for (name, value) in named.chain(all) {
             match value {
+                // Some of what was to be set failed, and this is not set.
+                Some(_) if !verified(name) => found.push(SettingChange::Reset(name.to_owned())),
+                Some(value) if self.settings.shows(name, value) => {}
                 Some(value) if !is_portable(name, value) => self.pin_for_good(PinReason::Setting),
                 Some(value) if !is_none(name, value) => {
                     let value = Given::Raw(value.clone());

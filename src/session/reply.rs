@@ -90,6 +90,10 @@ impl Replies<'_> {
                 }
                 Ok(self.unasked(flow))
             }
+            b'A' if self.session.is_some() => {
+                self.answer_local(flow);
+                Ok(Fate::Pass)
+            }
             b'N' | b'A' => Ok(self.unasked(flow)),
             _ => Err(Desync::Unasked(char::from(tag))),
         }
@@ -137,20 +141,30 @@ impl Replies<'_> {
                 Some(Fate::Swallow)
             }
             (Expected::Inquiry(_) | Expected::Listing(_), b'T' | b'C') => Some(Fate::Swallow),
-            (Expected::SetQuery(change), b'Z') if **change == SettingChange::Discard => {
-                self.tell_start(flow);
-                None
-            }
             (Expected::SetQuery(change), b'C') if body == b"SET\0" => match **change {
                 SettingChange::AllToStart => Some(Fate::Swallow),
                 SettingChange::Restated(_) => self.restate(flow),
                 _ => None,
             },
+            (Expected::Set(change), b'C') if **change == SettingChange::ServerReset => {
+                self.hush();
+                None
+            }
             (Expected::Set(change), b'C') if body == b"SET\0" => match **change {
                 SettingChange::Restated(_) => self.restate(flow),
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    /// All settings go back to the server connection's start; what the server reports of it, from
+    /// here to its ReadyForQuery, is not what the client is to hear.
+    fn hush(&mut self) {
+        let fresh = &self.link.fresh;
+        let other = |session: &&mut Session| !session.start.same(fresh);
+        if self.session.as_ref().is_some_and(other) {
+            self.link.hushed = Some(self.link.reported.clone());
         }
     }
 
@@ -178,6 +192,9 @@ impl Replies<'_> {
 
     fn reply(&mut self, tag: u8, body: &[u8], flow: &mut Flow<'_>) -> Result<Fate, Desync> {
         self.answer_local(flow);
+        if tag == b'Z' && self.link.hushed.is_some() {
+            self.tell_start(flow);
+        }
         if let Some(
             Expected::Inquiry(_) | Expected::Listing(_) | Expected::SetQuery(_) | Expected::Set(_),
         ) = self.link.expected.front()
@@ -282,7 +299,7 @@ impl Replies<'_> {
 
     /// What we asked is answered.
     fn inquired(&mut self, mut inquiry: Inquiry) {
-        self.link.strange |= inquiry.settings;
+        self.link.strange |= inquiry.strange;
         if let Some(session) = &mut self.session {
             inquiry.hide_login(&self.link.login);
             session.answered(inquiry);
@@ -374,6 +391,7 @@ impl Replies<'_> {
         } else {
             self.link.forget_all();
             if body == b"DISCARD ALL\0" {
+                self.hush();
                 self.link.strange = false;
                 self.all_reset(SettingChange::Discard);
             }

@@ -64,6 +64,8 @@ pub(super) enum SettingChange {
     AllToStart,
     /// All but the role back to their start: the server connection to its own.
     ResetAll,
+    /// The same by the extended protocol, in a transaction that may take it back.
+    ServerReset,
     /// As `ResetAll`, and the role.
     Discard,
 }
@@ -186,8 +188,21 @@ impl Settings {
 
     /// Whether texts parsed under both are read alike.
     pub(super) fn reads_like(&self, other: &Self) -> bool {
-        let frozen = |name: &str| FROZEN.contains(&name);
-        self.lists.only(frozen) == other.lists.only(frozen)
+        self.lists.only(is_frozen) == other.lists.only(is_frozen)
+    }
+
+    /// Whether the server would show this value of a setting, as far as can be told.
+    pub(super) fn shows(&self, name: &str, value: &str) -> bool {
+        match self.lists.value(name) {
+            Some(Value::Raw(raw)) => raw == value,
+            Some(Value::Sql(sql)) => {
+                let literal = sql.strip_prefix('\'').and_then(|s| s.strip_suffix('\''));
+                let plain = |c: char| c.is_ascii_alphanumeric() || "_-+/:. ".contains(c);
+                let said = literal.unwrap_or(sql);
+                said.chars().all(plain) && said.eq_ignore_ascii_case(value)
+            }
+            None => false,
+        }
     }
 
     /// Whether it has a role other than that of the login.
@@ -259,6 +274,11 @@ impl Settings {
 
 /// Ends whatever role a session has taken on.
 pub(super) const NO_ROLE: &[u8] = b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;";
+
+/// Whether literals are read by a setting once, when a statement is parsed.
+pub(super) fn is_frozen(name: &str) -> bool {
+    FROZEN.contains(&name)
+}
 
 /// Quotes a literal; `E''` reads the same whatever `standard_conforming_strings` says (manual 4.1.2.2).
 pub(super) fn put_literal(sql: &mut Vec<u8>, text: &str) {
@@ -342,7 +362,9 @@ impl SettingsTable {
             let (name, value) = match change {
                 SettingChange::Set(name, value) => (name, Some(value)),
                 SettingChange::Reset(name) | SettingChange::Restated(name) => (name, None),
-                SettingChange::AllToStart | SettingChange::ResetAll => {
+                SettingChange::AllToStart
+                | SettingChange::ResetAll
+                | SettingChange::ServerReset => {
                     lists.set.retain(|(n, _)| ROLES.contains(&n.as_str()));
                     continue;
                 }
@@ -357,6 +379,13 @@ impl SettingsTable {
                 .extend(value.map(|value| (name.clone(), value.clone())));
         }
         lists.set.sort();
+        self.find(lists)
+    }
+
+    /// What a server connection has after a `RESET ALL` there: nothing but the role.
+    pub(super) fn reset(&mut self, from: &Settings) -> Rc<Settings> {
+        let mut lists = from.lists.only(|name| ROLES.contains(&name));
+        lists.startup.clear();
         self.find(lists)
     }
 

@@ -33,6 +33,15 @@ impl Session {
             Survey::of(PinReason::LargeStatement)
         };
         forbid_blocks(&survey, leased.mode)?;
+        let name = match survey.effect {
+            Effect::Deallocate if leased.mode != PoolMode::Session => deallocated_name(text),
+            _ => None,
+        };
+        if let Some(name) = &name {
+            self.must_know(name.as_bytes(), leased, flow)?;
+            self.may_prepare_first(name.as_bytes(), leased.link)?;
+        }
+        // From here on it is sent: what is noted twice would be asked for ever.
         let sent = Sent {
             survey: &survey,
             text: Text::Query(text),
@@ -44,20 +53,12 @@ impl Session {
         }
         self.fresh_sequences(&survey, leased, flow);
         let carries = leased.state == StateMode::Carry && leased.mode != PoolMode::Session;
-        let name = match survey.effect {
-            Effect::Setting if carries => {
-                self.set_query(text, message, leased, flow);
-                return Ok(());
-            }
-            Effect::Deallocate if leased.mode != PoolMode::Session => deallocated_name(text),
-            _ => None,
-        };
-        if survey.resets() && self.resets_all(&survey, leased, flow) {
+        if carries && survey.effect == Effect::Setting {
+            self.set_query(text, message, leased, flow);
             return Ok(());
         }
-        if let Some(name) = &name {
-            self.must_know(name.as_bytes(), leased, flow)?;
-            self.may_prepare_first(name.as_bytes(), leased.link)?;
+        if survey.resets() && self.resets_all(&survey, leased, flow) {
+            return Ok(());
         }
         let sent = name.is_some_and(|name| self.deallocate(&name, leased, flow));
         let link = &mut *leased.link;
@@ -67,13 +68,7 @@ impl Session {
         if sent {
             return Ok(());
         }
-        if carries && survey.effect == Effect::DiscardAll && !self.start.list().is_empty() {
-            link.hushed = Some(link.reported.clone());
-            let change = Box::new(SettingChange::Discard);
-            link.expected.push_back(Expected::SetQuery(change));
-        } else {
-            link.expected.push_back(Expected::Query(By::Client));
-        }
+        link.expected.push_back(Expected::Query(By::Client));
         flow.pass(message.range());
         Ok(())
     }
@@ -164,7 +159,7 @@ impl Session {
             && !self.fixed
             && let Some(sql) = self.reset_to_start()
         {
-            self.local = true;
+            self.parse_for_itself();
             self.begin_query(leased.link);
             let change = Box::new(SettingChange::AllToStart);
             leased.link.expected.push_back(Expected::SetQuery(change));

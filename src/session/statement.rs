@@ -20,8 +20,8 @@ pub const NAME_PREFIX: &[u8] = b"tenantry_";
 pub enum Scope {
     /// The startup settings of that number, see [`super::SettingsTable`].
     Startup(u32),
-    /// Those of one session (or one of its transactions), known to nobody else.
-    Private(u64),
+    /// Those of one session between two of its changes, known to nobody else.
+    Private(u64, u32),
 }
 
 /// One distinct statement.
@@ -62,6 +62,11 @@ impl Statement {
     /// Appends the Close that forgets it on a server connection.
     pub fn put_close(&self, out: &mut Vec<u8>) {
         frame::put(out, b'C', &[b"S", &self.server_name]);
+    }
+
+    /// Whether it was parsed in that scope.
+    pub(super) fn is_of(&self, scope: Scope) -> bool {
+        self.scope == scope
     }
 
     /// A server has parsed it without an error.
@@ -178,7 +183,7 @@ mod tests {
             &all.intern(Scope::Startup(0), b"select 1\0\0\0")
         ));
         assert_ne!(a.id, all.intern(Scope::Startup(1), b"select 1\0\0\0").id);
-        assert_ne!(a.id, all.intern(Scope::Private(0), b"select 1\0\0\0").id);
+        assert_ne!(a.id, all.intern(Scope::Private(0, 0), b"select 1\0\0\0").id);
         assert_ne!(
             a.id,
             all.intern(Scope::Startup(0), b"select 1\0\0\x01\0\0\0\x17")

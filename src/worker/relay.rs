@@ -491,6 +491,17 @@ impl Worker {
         }
     }
 
+    /// Whether what has pinned a session is gone.
+    #[cold]
+    fn is_released(&mut self, slot: usize) -> bool {
+        let session = &mut self.clients[slot].session;
+        let released = session.is_released();
+        if session.keeps() != self.clients[slot].counted {
+            self.count_pin(slot);
+        }
+        released
+    }
+
     /// A transaction is over and the session stays where it is: one line a pin.
     #[cold]
     fn pinned(&mut self, slot: usize) {
@@ -524,11 +535,11 @@ impl Worker {
         {
             if client.session.wonders() {
                 self.inquire(slot, server);
-            } else if client.session.pin().is_none() {
+            } else if client.session.pin().is_none() || self.is_released(slot) {
                 self.clients[slot].session.end_of_lease();
                 self.clients[slot].state = ClientState::Idle;
                 self.release(server);
-            } else if !client.told {
+            } else if !self.clients[slot].told {
                 return self.pinned(slot);
             }
         }

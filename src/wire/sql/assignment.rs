@@ -24,6 +24,7 @@ const EXCLUDED: &[&str] = &[
     "datestyle",
     "idle_session_timeout",
     "role",
+    "seed",
     "session_authorization",
     "standard_conforming_strings",
     "tcp_keepalives_count",

@@ -102,7 +102,6 @@ impl Machine<'_> {
             | FETCH | MOVE | CLOSE | NOTIFY | UNLISTEN | CHECKPOINT => self.ignored(),
             EXECUTE => {
                 self.flags |= EXECUTES;
-                self.pin(PinReason::Prepare);
                 self.body()
             }
             verb => self.pinned(match verb {
@@ -180,6 +179,7 @@ impl Machine<'_> {
                 self.pin(PinReason::Role);
             }
             words::ROLE => self.pin(PinReason::Role),
+            words::SEED => self.pin(PinReason::SetSeed),
             _ if self.is_session_authorization(token) => self.pin(PinReason::Role),
             _ => self.pin(PinReason::Setting),
         }
@@ -201,6 +201,7 @@ impl Machine<'_> {
                 Kind::Word if self.word(token) == words::CHARACTERISTICS => {
                     self.pin(PinReason::Setting);
                 }
+                Kind::Word if self.word(token) == words::SEED => self.pin(PinReason::SetSeed),
                 Kind::Escaped => self.pin(PinReason::Setting),
                 Kind::Word | Kind::Quoted | Kind::Plain
                     if names_temporary_schema(self.slice(token)) =>

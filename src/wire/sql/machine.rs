@@ -190,6 +190,7 @@ impl<'a> Machine<'a> {
             let token = self.take(token);
             match token.kind {
                 Kind::Word => self.body_word(token),
+                Kind::Quoted => self.maybe_catalog(token),
                 Kind::Semicolon | Kind::End | Kind::Doubt => return token.kind,
                 _ => {}
             }
@@ -230,6 +231,7 @@ impl<'a> Machine<'a> {
         match token.len() {
             3 if self.begins_with(token, b's') => self.maybe_set(token),
             4 | 9 if self.begins_with(token, b't') => self.maybe_temporary(token),
+            11 if self.begins_with(token, b'p') => self.maybe_catalog(token),
             _ => {}
         }
         if self.object == Object::Routine && self.depth == 0 {
@@ -242,6 +244,17 @@ impl<'a> Machine<'a> {
         self.slice(token)
             .first()
             .is_some_and(|first| first | 0x20 == letter)
+    }
+
+    /// The view `pg_settings` sets what is updated in it.
+    #[inline(never)]
+    fn maybe_catalog(&mut self, token: Token) {
+        let name = self.slice(token);
+        let name = name.strip_prefix(b"\"").unwrap_or(name);
+        let name = name.strip_suffix(b"\"").unwrap_or(name);
+        if pack(name) == words::PG_SETTINGS && !matches!(self.verb, words::SELECT | words::TABLE) {
+            self.pin(PinReason::Function);
+        }
     }
 
     #[inline(never)]

@@ -48,6 +48,9 @@ pub(super) fn is_plain_query(text: &[u8]) -> bool {
     if first[6] != b' ' || !matches!(&folded[..6], b"select" | b"insert" | b"update" | b"delete") {
         return false;
     }
+    if folded[0] == b'u' && is_of_catalog(&text[first.len()..]) {
+        return false;
+    }
     let mut at = first.len();
     let boring = |byte: &u8| LOOK[usize::from(*byte)] == Look::On;
     while let Some(more) = text[at..].iter().position(|byte| !boring(byte)) {
@@ -69,4 +72,12 @@ pub(super) fn is_plain_query(text: &[u8]) -> bool {
         at += 1;
     }
     true
+}
+
+/// Whether an UPDATE may be of a table of the catalog, of which one sets what is updated in it.
+fn is_of_catalog(rest: &[u8]) -> bool {
+    match rest.first_chunk::<3>() {
+        Some(start) => matches!(&start.map(|byte| byte | 0x20), b"pg\x7f" | b"onl"),
+        None => false,
+    }
 }

@@ -79,7 +79,7 @@ pub struct Tenantry<'a> {
 impl<'a> Tenantry<'a> {
     pub fn new(stage: &'a Stage, room: Room, patience: &str) -> Self {
         let size = if room == Room::One { 2 } else { 3 };
-        let pool = format!("size = {size}\nacquire_timeout = '{patience}'");
+        let pool = format!("size = {size}\nmax_pins = 100\nacquire_timeout = '{patience}'");
         let proxy = Proxy::of(&stage.database, &pool);
         Self { proxy, stage, room }
     }
