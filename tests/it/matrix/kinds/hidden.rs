@@ -93,7 +93,7 @@ fn functions() -> Vec<Kind> {
             .setup("CREATE FUNCTION hidden() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN SET work_mem = '7MB'; END $$")
             .setup("CREATE EVENT TRIGGER {me}_e ON ddl_command_end EXECUTE FUNCTION hidden()")
             .setup("CREATE SCHEMA own AUTHORIZATION {me}")
-            .says("CREATE TABLE IF NOT EXISTS own.made (v int)"),
+            .says("COMMENT ON SCHEMA own IS 'x'"),
         mem("an aggregate that sets")
             .setup("CREATE FUNCTION hidden(text, text) RETURNS text LANGUAGE sql AS $$ SELECT set_config('work_mem', $2, false) $$")
             .setup("CREATE AGGREGATE wish(text) (SFUNC = hidden, STYPE = text)")
