@@ -44,6 +44,7 @@ impl Session {
             return None;
         }
         self.parse_for_itself();
+        self.frozen |= is_frozen(&found.name);
         self.changes.get_or_insert_default();
         if text.ends_with(IS_RESET) {
             return Some(SettingChange::Restated(found.name));
@@ -54,8 +55,30 @@ impl Session {
     /// As [`Session::carry`], for RESET ALL by the extended protocol.
     pub(super) fn carry_reset(&mut self) -> SettingChange {
         self.parse_for_itself();
-        self.changes.get_or_insert_default();
+        self.expect_changes();
         SettingChange::ServerReset
+    }
+
+    /// What sets a setting to what it is now, in this transaction.
+    pub(super) fn said_now(&self, name: &str) -> String {
+        let pending = self
+            .changes
+            .iter()
+            .flat_map(|changes| changes.pending.iter().rev());
+        for change in pending {
+            match change {
+                SettingChange::Set(n, given) if n == name => return given.said(name),
+                SettingChange::Reset(n) | SettingChange::Restated(n) if n == name => {
+                    return self.start.said(name);
+                }
+                SettingChange::Set(..) | SettingChange::Reset(_) | SettingChange::Restated(_) => {}
+                SettingChange::AllToStart
+                | SettingChange::ResetAll
+                | SettingChange::ServerReset
+                | SettingChange::Discard => return self.start.said(name),
+            }
+        }
+        self.settings.said(name)
     }
 
     /// What a RESET must say to a server that does not know the session's startup value.
@@ -119,8 +142,9 @@ impl Session {
         }
     }
 
-    /// Changes are under way.
+    /// All settings are about to change.
     pub(super) fn expect_changes(&mut self) {
+        self.frozen = true;
         self.changes.get_or_insert_default();
     }
 
@@ -144,21 +168,8 @@ impl Session {
     pub(super) fn unchange(&mut self) {
         if let Some(changes) = &mut self.changes {
             self.verify |= !changes.asked.is_empty();
-            let frozen = |change: &SettingChange| match change {
-                SettingChange::Set(name, _)
-                | SettingChange::Reset(name)
-                | SettingChange::Restated(name) => is_frozen(name),
-                SettingChange::AllToStart
-                | SettingChange::ResetAll
-                | SettingChange::ServerReset
-                | SettingChange::Discard => true,
-            };
-            let undone = changes.pending.iter().any(frozen);
             changes.pending.clear();
             self.epoch = self.epoch.wrapping_add(1);
-            if undone && self.names.any(|s| s.survey.reaches()) {
-                self.pin_names();
-            }
         }
     }
 
@@ -199,14 +210,19 @@ impl Session {
                 change => table.change(&link.settings, [change]),
             };
         }
-        let reread = !wanted.reads_like(&self.settings);
         self.settings = wanted;
         if !self.settings.shareable {
             self.pin_for_good(PinReason::Setting);
         }
-        let since = Scope::Private(self.serial(), self.epoch);
-        if reread && self.names.any(|s| s.survey.reaches() && !s.is_of(since)) {
-            self.pin_names();
+        if !self.frozen_locally {
+            // What was parsed since the last change was read under what is there now.
+            let since = Scope::Private(self.serial(), self.epoch);
+            self.names.any(|s| {
+                if s.is_of(since) {
+                    s.read_under(&self.settings);
+                }
+                false
+            });
         }
     }
 }

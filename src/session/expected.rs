@@ -40,7 +40,12 @@ pub(super) enum Expected {
     /// Parse as the client wrote it, known to fail or not tracked; or ours to make it fail.
     ParseVerbatim(By),
     Bind,
-    Describe,
+    /// Describe; of a statement, if what is told of it is news.
+    Describe(Option<Rc<Statement>>),
+    /// A Describe of our own: does this server connection tell what the client was told?
+    Verify(Rc<Statement>),
+    /// A part of a batch that is ours, whose reply ends with that message.
+    Own(u8),
     Execute(Feed),
     /// Execute of a SET or RESET, and the change it makes.
     Set(Box<SettingChange>),
@@ -95,6 +100,8 @@ impl Expected {
             Self::Query(By::Proxy)
                 | Self::Inquiry(_)
                 | Self::Listing(_)
+                | Self::Verify(_)
+                | Self::Own(_)
                 | Self::Parse(By::Proxy, _)
                 | Self::ParseUnnamed(By::Proxy)
                 | Self::ParseVerbatim(By::Proxy)

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::expected::{By, Change, Expected, Feed};
 use super::flow::Flow;
-use super::link::{Batch, Link, Portal, Presence, TxStatus, Unnamed};
+use super::link::{Batch, Link, Portal, Presence, Standing, TxStatus, Unnamed};
 use super::pins::{Sent, Text};
 use super::simple::forbid_blocks;
 use super::statement::{NAME_PREFIX, Statement, Statements};
@@ -59,9 +59,8 @@ impl Session {
             return self.parse_large(name, message, leased, flow);
         }
         let (statement, _) = self.intern(definition, leased)?;
-        if self.frozen {
-            // Elsewhere it would be parsed under what comes after the transaction.
-            self.pin_for_good(PinReason::Setting);
+        if !self.frozen {
+            statement.read_under(&self.settings);
         }
         self.fresh_sequences(&statement.survey, leased, flow);
         let link = &mut *leased.link;
@@ -250,7 +249,10 @@ impl Session {
         let (portal, rest) = cstr(message.body()).ok_or_else(malformed)?;
         let (name, _) = cstr(rest).ok_or_else(malformed)?;
         if leased.mode != PoolMode::Session {
-            self.must_know(name, leased, flow)?;
+            if self.must_be_ready(name, leased, flow)? == Standing::Stale {
+                refuse(&stale(), leased.link, flow);
+                return Ok(());
+            }
             let portal = if portal.is_empty() {
                 Portal::Unnamed
             } else {
@@ -264,7 +266,9 @@ impl Session {
             if let Some(statement) = bound {
                 let statement = Rc::clone(statement);
                 if let Err(error) = self.note_bound(&statement, portal, message, leased) {
-                    refuse_bind(&error, leased.link, flow);
+                    let mut told = Vec::new();
+                    error.encode(&mut told);
+                    refuse(&told, leased.link, flow);
                     return Ok(());
                 }
                 self.fresh_sequences(&statement.survey, leased, flow);
@@ -303,8 +307,7 @@ impl Session {
         let carries = leased.state == StateMode::Carry;
         let resets = statement.survey.resets() && !statement.survey.several();
         let sets = carries && (statement.survey.effect == Effect::Setting || resets);
-        leased.link.portal = None;
-        if sets && portal == Portal::Unnamed {
+        if portal == Portal::Unnamed {
             leased.link.portal = Some(Rc::clone(statement));
         } else if sets {
             self.ask_by_text(statement.text());
@@ -323,13 +326,21 @@ impl Session {
         link.batch = Batch::Open;
         link.flush_asked = false;
         let unnamed = message.body().first() == Some(&0);
-        let sets = link.portal.as_ref().filter(|_| unnamed);
-        let change = sets.and_then(|statement| {
-            if statement.survey.resets() {
-                return Some(self.carry_reset());
-            }
-            self.carry(statement.text(), leased.mode)
-        });
+        let carries = unnamed && leased.state == StateMode::Carry;
+        let change = link
+            .portal
+            .as_ref()
+            .filter(|_| carries)
+            .and_then(|statement| {
+                let survey = &statement.survey;
+                if survey.effect == Effect::Setting {
+                    self.carry(statement.text(), leased.mode)
+                } else if survey.resets() && !survey.several() {
+                    Some(self.carry_reset())
+                } else {
+                    None
+                }
+            });
         link.expected.push_back(match change {
             Some(change) => Expected::Set(Box::new(change)),
             None => Expected::Execute(Feed::Due),
@@ -344,16 +355,26 @@ impl Session {
         flow: &mut Flow<'_>,
     ) -> Result<(), Verdict> {
         let (kind, name) = kind_and_name(message)?;
-        if kind == b'S' && leased.mode != PoolMode::Session {
-            self.must_know(name, leased, flow)?;
+        if kind == b'S'
+            && leased.mode != PoolMode::Session
+            && self.must_be_ready(name, leased, flow)? == Standing::Stale
+        {
+            refuse(&stale(), leased.link, flow);
+            return Ok(());
         }
         leased.link.batch = Batch::Open;
+        let of = if kind == b'S' {
+            self.names.find(name)
+        } else {
+            leased.link.portal.as_ref().filter(|_| name.is_empty())
+        };
+        let of = of.filter(|s| s.is_kept() && !s.told.is_complete()).cloned();
         if kind == b'S' {
             self.refer(Named { before: 1, name }, message, leased, flow);
         } else {
             flow.pass(message.range());
         }
-        leased.link.expected.push_back(Expected::Describe);
+        leased.link.expected.push_back(Expected::Describe(of));
         Ok(())
     }
 
@@ -472,10 +493,23 @@ fn pass_foreign(before: usize, name: &[u8], message: &Message<'_>, flow: &mut Fl
     );
 }
 
-/// Binds what does not exist in the place of what must not be executed; the client gets our error.
-fn refuse_bind(error: &ClientError, link: &mut Link, flow: &mut Flow<'_>) {
+/// What the server says of a statement whose result has changed.
+fn stale() -> Vec<u8> {
     let mut told = Vec::new();
-    error.encode(&mut told);
+    let fields: [&[u8]; 6] = [
+        b"SERROR\0",
+        b"VERROR\0",
+        b"C0A000\0",
+        b"Mcached plan must not change result type\0",
+        b"Fplancache.c\0",
+        b"RRevalidateCachedQuery\0\0",
+    ];
+    frame::put(&mut told, b'E', &fields);
+    told
+}
+
+/// Binds what does not exist in the place of what must not be executed; the client gets that error.
+fn refuse(told: &[u8], link: &mut Link, flow: &mut Flow<'_>) {
     link.batch = Batch::Open;
     link.expected.push_back(Expected::RefusedBind(told.into()));
     frame::put(flow.own(), b'B', &[b"\0refused_by_tenantry\0\0\0\0\0\0\0"]);

@@ -102,6 +102,18 @@ pub(super) struct Prepared {
 pub(super) enum Parsed {
     Awaited,
     Done,
+    /// It is another one than the client was told: the schema has changed.
+    Stale,
+}
+
+/// Where a statement stands on a server connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    There,
+    Absent,
+    /// The server's word is awaited.
+    Undecided,
+    Stale,
 }
 
 /// The session machine's half that belongs to a server connection.
@@ -125,7 +137,7 @@ pub struct Link {
     pub(super) forgets: bool,
     /// Names in `DEALLOCATE name` that were parsed as the unnamed statement, under the server's name.
     pub(super) deallocates: VecDeque<(Box<[u8]>, Rc<Statement>)>,
-    /// The SET that the unnamed portal runs.
+    /// The statement that the unnamed portal runs.
     pub(super) portal: Option<Rc<Statement>>,
     /// A Flush of our own was sent behind the last Execute.
     pub(super) flush_asked: bool,
@@ -407,9 +419,7 @@ impl Link {
             held.used = clock;
             return Presence::There;
         }
-        if self.prepared.len() >= limit {
-            self.evict(out);
-        }
+        self.make_room(limit, out);
         let held = Prepared {
             statement: Rc::clone(statement),
             used: clock,
@@ -422,7 +432,11 @@ impl Link {
         Presence::Sent
     }
 
-    fn evict(&mut self, out: &mut Vec<u8>) {
+    /// Makes room for one more statement.
+    pub(super) fn make_room(&mut self, limit: usize, out: &mut Vec<u8>) {
+        if self.prepared.len() < limit {
+            return;
+        }
         let oldest = self
             .prepared
             .iter()
@@ -489,12 +503,32 @@ impl Link {
         self.journal.iter().take(before).any(|c| c.is_of(name))
     }
 
+    /// Where a statement stands.
+    pub(super) fn standing(&self, statement: &Statement, limit: usize) -> Standing {
+        match self.prepared.get(&statement.id).map(|held| held.parse) {
+            Some(Parsed::Done) => Standing::There,
+            Some(Parsed::Stale) => Standing::Stale,
+            Some(Parsed::Awaited) => {
+                let verifies =
+                    |e: &Expected| matches!(e, Expected::Verify(s) if s.id == statement.id);
+                let open = self.expected.iter().any(verifies);
+                if open || self.is_undecided(statement, limit) {
+                    Standing::Undecided
+                } else {
+                    Standing::There
+                }
+            }
+            None if self.prepared.len() >= limit && self.awaits_ready() => Standing::Undecided,
+            None => Standing::Absent,
+        }
+    }
+
     /// Whether nobody knows yet if the server has the statement, or if it can be given room.
     pub(super) fn is_undecided(&self, statement: &Statement, limit: usize) -> bool {
         let Some(held) = self.prepared.get(&statement.id) else {
             return self.prepared.len() >= limit && self.awaits_ready();
         };
-        if held.parse == Parsed::Done {
+        if held.parse != Parsed::Awaited {
             return false;
         }
         let before = self.expected.iter().rposition(Expected::ends_segment);

@@ -15,6 +15,7 @@ mod link;
 mod message;
 mod names;
 mod pins;
+mod reading;
 mod reply;
 mod settings;
 mod simple;
@@ -64,8 +65,10 @@ pub struct Session {
     local: bool,
     /// Counts what may have changed the settings of such texts.
     epoch: u32,
-    /// A setting by which literals are read is local to this transaction.
+    /// A setting by which literals are read changes in this lease.
     frozen: bool,
+    /// One of them until the end of the transaction only.
+    frozen_locally: bool,
     /// There is a savepoint in this transaction.
     savepoint: bool,
     /// Settings changed in this lease.
@@ -153,6 +156,7 @@ impl Session {
             local: false,
             epoch: 0,
             frozen: false,
+            frozen_locally: false,
             savepoint: false,
             changes: None,
             owes_sync: false,
@@ -193,6 +197,7 @@ impl Session {
     pub fn end_of_lease(&mut self) {
         self.local = false;
         self.frozen = false;
+        self.frozen_locally = false;
         self.savepoint = false;
         self.changes = None;
     }

@@ -70,15 +70,31 @@ impl Session {
 
     /// It has names whose texts were read under settings that it has no longer: elsewhere they
     /// would be read otherwise. Ends with the last of them.
-    pub(super) fn pin_names(&mut self) {
+    fn pin_names(&mut self) {
         self.reread = true;
         self.pins = self.pins.with(PinReason::Setting);
+    }
+
+    /// Names whose texts were read under settings that nobody can tell any more.
+    fn has_unread_names(&self) -> bool {
+        self.names
+            .any(|s| s.survey.reaches() && s.told.read_under.get().is_none())
+    }
+
+    /// The transaction is over in which settings changed by which texts are read.
+    #[cold]
+    fn settle_names(&mut self) {
+        if self.has_unread_names() {
+            self.pin_names();
+        }
+        self.frozen = false;
+        self.frozen_locally = false;
     }
 
     /// Whether it need not stay any more although nothing is to be asked.
     #[cold]
     pub fn is_released(&mut self) -> bool {
-        if self.reread && !self.names.any(|s| s.survey.reaches()) {
+        if self.reread && !self.has_unread_names() {
             self.reread = false;
             if !self.fixed {
                 self.pins = self.pins.without(SETTINGS);
@@ -122,9 +138,9 @@ impl Session {
     /// A setting changes until the end of the transaction.
     fn note_local(&mut self, text: &[u8]) {
         self.parse_for_itself();
-        self.frozen |= has_word(text, |word| {
-            std::str::from_utf8(word).is_ok_and(is_frozen) || word == b"time"
-        });
+        let frozen = |word: &[u8]| str::from_utf8(word).is_ok_and(is_frozen) || word == b"time";
+        self.frozen_locally |= has_word(text, frozen);
+        self.frozen |= self.frozen_locally;
     }
 
     #[cold]
@@ -194,6 +210,7 @@ impl Session {
         if anything {
             self.anything = true;
             self.parse_for_itself();
+            self.frozen = true;
             let settings = leased.catalog.settings().iter().take(MOST / 2).cloned();
             let roles = ["session_authorization", "role"].map(str::to_owned);
             self.ask_for(settings.chain(roles));
@@ -233,6 +250,7 @@ impl Session {
         self.doubt = true;
         let asked = &mut self.changes.get_or_insert_default().asked;
         for name in names {
+            self.frozen |= is_frozen(&name);
             if !asked.contains(&name) {
                 asked.push(name);
             }
@@ -247,7 +265,10 @@ impl Session {
 
     /// Whether something is to be asked before anybody else may have the server connection.
     #[inline]
-    pub fn wonders(&self) -> bool {
+    pub fn wonders(&mut self) -> bool {
+        if self.frozen && !self.doubt {
+            self.settle_names();
+        }
         self.doubt
     }
 

@@ -7,7 +7,9 @@ use super::Session;
 use super::expected::{By, Change, Expected, Feed};
 use super::flow::Flow;
 use super::inquiry::Inquiry;
-use super::link::{Batch, Bound, CopyIn, Link, Parsed, Prepared, Reset, Schema, TxStatus, Unnamed};
+use super::link::{
+    Batch, Bound, CopyIn, Link, Parsed, Prepared, Reset, Schema, Standing, TxStatus, Unnamed,
+};
 use super::settings::SettingChange;
 use crate::wire::frame::{self, HEADER, PARSE_COMPLETE};
 
@@ -57,7 +59,8 @@ impl Replies<'_> {
                 return Ok(at);
             };
             let whole = input.len() - at >= head.total;
-            let read = || needs_whole(head.tag) || (head.tag == b'D' && self.is_asked());
+            let read =
+                || needs_whole(head.tag) || (matches!(head.tag, b'D' | b'T') && self.is_asked());
             if !whole && head.total <= WHOLE && read() {
                 return Ok(at);
             }
@@ -118,7 +121,7 @@ impl Replies<'_> {
     fn is_asked(&self) -> bool {
         matches!(
             self.link.expected.front(),
-            Some(Expected::Inquiry(_) | Expected::Listing(_))
+            Some(Expected::Inquiry(_) | Expected::Listing(_) | Expected::Verify(_))
         )
     }
 
@@ -216,7 +219,7 @@ impl Replies<'_> {
                 b'T' | b'D' | b'd' | b'c' | b'I' | b'H',
             )
             | (Expected::Execute(_), b'D' | b'd' | b'c' | b'H')
-            | (Expected::Describe, b't')
+            | (Expected::Verify(_), b't')
             | (Expected::Call, b'V') => false,
             (Expected::Query(_) | Expected::Deallocate(..) | Expected::SetQuery(_), b'C') => {
                 self.completed(body);
@@ -246,8 +249,21 @@ impl Replies<'_> {
                 b'1',
             )
             | (Expected::Bind, b'2')
-            | (Expected::Close(_) | Expected::CloseUnnamed(_) | Expected::Evict(_), b'3')
-            | (Expected::Describe, b'T' | b'n') => true,
+            | (Expected::Close(_) | Expected::CloseUnnamed(_) | Expected::Evict(_), b'3') => true,
+            (Expected::Own(_), b'D') => false,
+            (Expected::Describe(of), b't' | b'T' | b'n') => {
+                if let Some(statement) = of.as_ref().filter(|_| self.link.left == 0) {
+                    statement.told.note(tag, body);
+                }
+                tag != b't'
+            }
+            (Expected::Verify(statement), b'T' | b'n') => {
+                let agrees = statement.told.agrees(tag, body);
+                let id = statement.id;
+                self.verified(id, agrees);
+                true
+            }
+            (Expected::Own(ends), tag) if *ends == tag => true,
             (
                 Expected::Query(_)
                 | Expected::Deallocate(..)
@@ -288,7 +304,14 @@ impl Replies<'_> {
         }
         if let Expected::Parse(_, statement) = &answered {
             statement.prove();
-            if let Some(held) = self.link.prepared.get_mut(&statement.id) {
+            let verified = matches!(answered, Expected::Parse(By::Proxy, _))
+                && self.link.standing(statement, usize::MAX) == Standing::Undecided;
+            if let Some(held) = self
+                .link
+                .prepared
+                .get_mut(&statement.id)
+                .filter(|_| !verified)
+            {
                 held.parse = Parsed::Done;
             }
         }
@@ -303,6 +326,18 @@ impl Replies<'_> {
         if let Some(session) = &mut self.session {
             inquiry.hide_login(&self.link.login);
             session.answered(inquiry);
+        }
+    }
+
+    /// Whether a statement is the one that the client knows.
+    #[cold]
+    fn verified(&mut self, id: u64, agrees: bool) {
+        if let Some(held) = self.link.prepared.get_mut(&id) {
+            held.parse = if agrees { Parsed::Done } else { Parsed::Stale };
+        }
+        if !agrees {
+            // Whoever prepares the text from now on gets a new statement.
+            self.link.schema = self.link.schema.max(Schema::Relations);
         }
     }
 

@@ -186,9 +186,9 @@ impl Settings {
         self.lists.names()
     }
 
-    /// Whether texts parsed under both are read alike.
-    pub(super) fn reads_like(&self, other: &Self) -> bool {
-        self.lists.only(is_frozen) == other.lists.only(is_frozen)
+    /// What gives a server connection this value of a setting.
+    pub(super) fn said(&self, name: &str) -> String {
+        say(name, self.lists.value(name))
     }
 
     /// Whether the server would show this value of a setting, as far as can be told.
@@ -274,6 +274,43 @@ impl Settings {
 
 /// Ends whatever role a session has taken on.
 pub(super) const NO_ROLE: &[u8] = b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;";
+
+/// The statement that sets a setting; nothing: that resets it.
+fn say(name: &str, value: Option<Value<'_>>) -> String {
+    let mut sql = Vec::new();
+    match value {
+        Some(Value::Sql(value)) => {
+            sql.extend_from_slice(b"SET ");
+            put_name(&mut sql, name);
+            sql.push(b'=');
+            sql.extend_from_slice(value.as_bytes());
+        }
+        Some(Value::Raw(value)) => {
+            sql.extend_from_slice(b"SELECT pg_catalog.set_config(");
+            put_literal(&mut sql, name);
+            sql.push(b',');
+            put_literal(&mut sql, value);
+            sql.extend_from_slice(b",false)");
+        }
+        None => {
+            sql.extend_from_slice(b"RESET ");
+            put_name(&mut sql, name);
+        }
+    }
+    // It was made of text.
+    String::from_utf8(sql).unwrap_or_default()
+}
+
+impl Given {
+    /// What sets a setting to it.
+    pub(super) fn said(&self, name: &str) -> String {
+        let value = match self {
+            Self::Sql(value) => Value::Sql(value),
+            Self::Raw(value) => Value::Raw(value),
+        };
+        say(name, Some(value))
+    }
+}
 
 /// Whether literals are read by a setting once, when a statement is parsed.
 pub(super) fn is_frozen(name: &str) -> bool {

@@ -9,6 +9,8 @@ use std::rc::Rc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::reading::Told;
+use super::settings::Settings;
 use crate::wire::frame;
 use crate::wire::sql::{PinReason, Survey, survey};
 
@@ -37,6 +39,8 @@ pub struct Statement {
     /// What its text may do.
     pub survey: Survey,
     scope: Scope,
+    /// What clients were told of it, once one has asked.
+    pub(super) told: Told,
     /// A server has parsed it without an error.
     proven: Cell<Proven>,
 }
@@ -57,6 +61,23 @@ impl Statement {
     /// Appends the Parse that makes it on a server connection.
     pub fn put_parse(&self, out: &mut Vec<u8>) {
         frame::put(out, b'P', &[&self.server_name, &self.definition]);
+    }
+
+    /// As [`Statement::put_parse`], with the parameter types that clients were told.
+    pub(super) fn put_parse_as_told(&self, out: &mut Vec<u8>) {
+        match self.told.parameters.get() {
+            Some(types) => {
+                let parts: [&[u8]; 4] = [&self.server_name, self.text(), b"\0", types];
+                frame::put(out, b'P', &parts);
+            }
+            None => self.put_parse(out),
+        }
+    }
+
+    /// Its literals were read under these settings.
+    pub(super) fn read_under(&self, settings: &Rc<Settings>) {
+        // Whoever shares it has the like.
+        let _known = self.told.read_under.set(Rc::clone(settings));
     }
 
     /// Appends the Close that forgets it on a server connection.
@@ -157,6 +178,7 @@ impl Statements {
             definition: definition.into(),
             survey,
             scope,
+            told: Told::default(),
             proven: Cell::new(Proven::No),
         }
     }

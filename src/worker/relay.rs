@@ -521,7 +521,7 @@ impl Worker {
     /// The one place where a lease ends: everything is answered, complete and sent, nothing pins.
     #[inline]
     pub(super) fn settle(&mut self, slot: usize) {
-        let client = &self.clients[slot];
+        let client = &mut self.clients[slot];
         let ClientState::Leased(server) = client.state else {
             return self.settle_unleased(slot);
         };

@@ -180,6 +180,9 @@ impl Machine<'_> {
             }
             words::ROLE => self.pin(PinReason::Role),
             words::SEED => self.pin(PinReason::SetSeed),
+            words::SESSION if !name && self.word(next) == words::SEED => {
+                self.pin(PinReason::SetSeed);
+            }
             _ if self.is_session_authorization(token) => self.pin(PinReason::Role),
             _ => self.pin(PinReason::Setting),
         }

@@ -274,8 +274,6 @@ fn what_cannot_be_carried_pins() {
             "PREPARE a AS SELECT 1",
             "PREPARE transaction AS SELECT 1",
             "PREPARE transaction (int) AS SELECT 1",
-            "EXECUTE a(1)",
-            "EXPLAIN EXECUTE a",
             "DEALLOCATE a; DEALLOCATE b",
             "DEALLOCATE a b",
             "DEALLOCATE",
@@ -488,6 +486,30 @@ fn looking_ahead_is_bounded() {
         let text = format!("SELECT f({}SELECTED)", " ".repeat(cut));
         assert!(survey(text.as_bytes()).calls_foreign(), "{cut}");
     }
+}
+
+#[test]
+fn what_runs_elsewhere_is_told() {
+    let execute = survey(b"EXECUTE a(1)");
+    assert_eq!((execute.effect, execute.executes()), (Clean, true));
+    for text in [
+        "UPDATE pg_settings SET setting = '1'",
+        "update only pg_settings set a = b",
+    ] {
+        assert!(!survey(text.as_bytes()).leaves.is_empty(), "{text}");
+    }
+    for text in [
+        "SET seed = 0.5",
+        "SET LOCAL seed TO 1",
+        "SET SESSION seed = 1",
+    ] {
+        let leaves = survey(text.as_bytes()).leaves;
+        assert!(leaves.contains(PinReason::SetSeed), "{text}");
+    }
+    assert!(survey(b"SELECT currval('s')").reads_sequences());
+    assert!(survey(b"UNLISTEN *").releases() && !survey(b"SELECT 1").releases());
+    assert!(survey(b"SELECT f(1)").calls_foreign() && !survey(b"SELECT abs(1)").calls_foreign());
+    assert!(survey(b"INSERT INTO t VALUES (1)").reaches() && !survey(b"SHOW x").reaches());
 }
 
 #[test]
