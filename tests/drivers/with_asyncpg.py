@@ -16,6 +16,8 @@ from common import BIG, CLIENTS, PATIENCE, RUNNING, Checks, Failed, mark, run_as
 
 checks = Checks("asyncpg")
 T = "drv_asyncpg"
+TYPED = 2
+"""Sessions at once that look up types: `set_config('jit', 'off', false)` beside it pins them."""
 
 
 def connect(**options):
@@ -93,6 +95,98 @@ async def prepared():
     checks.equal(dict(row), {"mood": "glad", "moods": ["sad", "glad"], "extra": None}, "a cached plan after DDL")
     await conn.close()
     await changer.close()
+
+
+async def introspection():
+    """Types that asyncpg asks the catalog about: enums, composites, arrays, domains and ranges of them."""
+    first = await connect()
+    await first.execute(f"""
+        drop schema if exists {T}_types cascade;
+        create schema {T}_types;
+        set search_path to {T}_types;
+        create type color as enum ('red', 'green');
+        create domain small as int check (value < 100);
+        create type point3 as (x small, y float8, hue color);
+        create type polyline as (name text, points point3[]);
+        create type span as range (subtype = float8);
+        create table shape (id int primary key, hue color, at point3, edge polyline, hues color[], spans span[]);
+        reset search_path
+    """)
+    value = (1, "green", (5, 0.5, "red"), ("l", [(1, 1.5, "red"), (2, 2.5, "green")]), ["red", "green"],
+             [asyncpg.Range(1.5, 2.5)])
+    insert = f"insert into {T}_types.shape values ($1, $2, $3, $4, $5, $6)"
+    await first.execute(insert, *value)
+    async with asyncpg.create_pool(min_size=TYPED, max_size=TYPED, timeout=PATIENCE, command_timeout=60) as pool:
+
+        async def client(number):
+            async with pool.acquire() as conn:
+                await conn.execute(insert, number + 2, *value[1:])
+                row = await conn.fetchrow(f"select * from {T}_types.shape where id = $1", number + 2)
+                checks.equal((row["hue"], row["hues"], row["spans"]), (value[1], value[4], value[5]), "enum, array, range")
+                checks.equal((row["at"]["hue"], tuple(row["at"])), ("red", value[2]), "a composite")
+                checks.equal([tuple(p) for p in row["edge"]["points"]], value[3][1], "an array of composites in a composite")
+
+        await asyncio.wait_for(asyncio.gather(*(client(i) for i in range(CLIENTS))), 60)
+    query = f"select hue, at, hues from {T}_types.shape where id = 1"
+    checks.equal((await first.fetchrow(query))["at"]["y"], 0.5, "before a change of the types")
+    changer = await connect()
+    await changer.execute(f"alter type {T}_types.point3 add attribute z int; alter type {T}_types.color add value 'blue'")
+    await first.reload_schema_state()
+    row = await first.fetchrow(f"select hue, at, hues from {T}_types.shape where id = 1 and true")
+    checks.equal(tuple(row["at"]), (5, 0.5, "red", None), "after reload_schema_state")
+    checks.equal(await first.fetchval(f"select $1::{T}_types.color", "blue"), "blue", "a new value of the enum")
+    await changer.execute(f"drop schema {T}_types cascade")
+    for conn in (first, changer):
+        await conn.close()
+
+
+async def caches():
+    """asyncpg's cache of statements: without one, a small one, a short one."""
+    for options in ({"statement_cache_size": 0}, {"statement_cache_size": 3}, {"max_cached_statement_lifetime": 1},
+                    {"max_cacheable_statement_size": 10}):
+        conn, other = await connect(**options), await connect(**options)
+        for i in range(30):
+            async with conn.transaction():
+                checks.equal(await conn.fetchval(f"select $1::int4 + {i % 7}", i), i + i % 7, f"{options}")
+            checks.equal(await other.fetchval(f"select $1::text || '{i % 7}'", str(i)), f"{i}{i % 7}", f"{options}, another session")
+            if i % 10 == 0:
+                statement = await conn.prepare("select $1::int4 * 3")
+                checks.equal(await statement.fetchval(i), 3 * i, "a statement of one's own")
+        await checks.fails_async("42703", "an error in a statement", conn.fetchval("select missing"))
+        checks.equal(await conn.fetchval("select 1"), 1, "usable")
+        for c in (conn, other):
+            await c.close()
+
+
+async def two_schemas():
+    """Tables of one name and columns of other types, by search_path."""
+    conn = await connect()
+    await conn.execute(f"""
+        drop schema if exists {T}_x, {T}_y cascade;
+        create schema {T}_x; create table {T}_x.same (v int8, w text); insert into {T}_x.same values (7, 'x');
+        create schema {T}_y; create table {T}_y.same (v text, w int8); insert into {T}_y.same values ('y', 8)""")
+    want = {"x": (7, "x"), "y": ("y", 8)}
+    own = {schema: await connect(server_settings={"search_path": f"{T}_{schema}"}) for schema in want}
+    for _ in range(15):
+        for schema, session in own.items():
+            async with session.transaction():
+                checks.equal(tuple(await session.fetchrow("select * from same")), want[schema], "by a startup setting")
+                found = await session.fetchval("select count(*) from same where v = $1", want[schema][0])
+                checks.equal(found, 1, "with a parameter of the column's type")
+    for schema in "xyx":  # asyncpg prepares again by itself outside of transactions
+        await conn.execute(f"set search_path to {T}_{schema}")
+        checks.equal(tuple(await conn.fetchrow("select * from same")), want[schema], "by SET, over one cached statement")
+    await conn.execute(f"set search_path to {T}_y")
+    try:
+        async with conn.transaction():
+            await conn.fetch("select * from same")
+        raise Failed("a stale statement passed in a transaction")
+    except asyncpg.InvalidCachedStatementError as error:
+        checks.true("schema or configuration" in str(error), "in a transaction it is an error")
+    checks.equal(tuple(await conn.fetchrow("select * from same")), want["y"], "after it")
+    await conn.execute(f"drop schema {T}_x, {T}_y cascade")
+    for c in (conn, *own.values()):
+        await c.close()
 
 
 async def batches():
@@ -319,6 +413,6 @@ async def cleanup():
 
 
 asyncio.run(run_async(checks, [
-    setup, values, prepared, batches, copy, cancellation, cursors, timeouts, large_objects, failures,
+    setup, values, prepared, introspection, caches, two_schemas, batches, copy, cancellation, cursors, timeouts, large_objects, failures,
     session_state, transactions, concurrency, cleanup,
 ]))

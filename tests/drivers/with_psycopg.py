@@ -4,6 +4,8 @@ raw protocol calls, protocol 3.2 and direct TLS.
 Lacks: the function call protocol, which psycopg does not offer (with_psql.py has it).
 """
 
+import contextlib
+import datetime
 import hashlib
 import os
 import threading
@@ -108,6 +110,76 @@ def raw_prepared():
         a.execute("deallocate all")
         checks.equal(pa.exec_prepared(b"wrong", []).error_field(pq.DiagnosticField.SQLSTATE), b"26000", "deallocated")
         checks.equal(pa.prepare(b"wrong", b"select 8").status, pq.ExecStatus.COMMAND_OK, "prepared after all")
+
+
+def thresholds():
+    """psycopg's own cache: at once, never, small enough to evict; and DEALLOCATE as older ones send it."""
+    for threshold, kept in ((0, 12), (None, 0), (5, 0)):
+        with connect(prepare_threshold=threshold) as conn:
+            for i in range(12):
+                checks.equal(one(conn, f"select %s::int4 * {i}", i), i * i, f"threshold {threshold}")
+                conn.commit()
+            checks.equal(len(conn._prepared._names), kept, f"statements after one execution each, threshold {threshold}")
+    for make in (lambda conn: contextlib.nullcontext(), lambda conn: conn.pipeline()):
+        with connect(prepare_threshold=0) as small, connect(prepare_threshold=0) as other:
+            small.prepared_max = other.prepared_max = 3
+            for i in range(40):
+                with make(small), make(other):
+                    got = [c.execute(f"select %s::int4 + {word} + {i % 7}", (i,)) for c, word in ((small, 1000), (other, 2000))]
+                    checks.equal([c.fetchone()[0] for c in got], [1000 + i + i % 7, 2000 + i + i % 7], "seven texts, three kept")
+                if i % 3 == 0:
+                    small.commit()  # the other one stays in its transaction
+            checks.equal((len(small._prepared._names), len(other._prepared._names)), (3, 3), "evicted")
+            other.rollback()  # after which psycopg forgets and deallocates all
+            checks.equal(one(other, "select %s::int4", 5), 5, "after DEALLOCATE ALL")
+    with connect(autocommit=True) as conn, connect() as busy:
+        busy.execute("select 1")
+        for i in range(10):
+            name = f"a{i % 2}".encode()
+            checks.equal(conn.pgconn.prepare(name, f"select 'text {i}', $1::int".encode()).status, pq.ExecStatus.COMMAND_OK, "prepare")
+            checks.equal(conn.pgconn.exec_prepared(name, [b"1"]).get_value(0, 0), f"text {i}".encode(), "a name used again")
+            conn.execute(f"deallocate {name.decode()}" if i % 3 else f'DEALLOCATE PREPARE "{name.decode()}"')
+            gone = conn.pgconn.exec_prepared(name, [b"1"])
+            checks.equal(gone.error_field(pq.DiagnosticField.SQLSTATE), b"26000", "deallocated by SQL")
+        checks.fails("26000", "DEALLOCATE of what is not there", conn.execute, "deallocate a0")
+
+
+def two_schemas():
+    """Tables of one name, columns of other types, one text: search_path decides, as it is when it is parsed."""
+    with connect(autocommit=True) as conn:
+        conn.execute(f"""
+            drop schema if exists {T}_x, {T}_y cascade;
+            create schema {T}_x; create table {T}_x.same (v int8, w text); insert into {T}_x.same values (7, 'x');
+            create schema {T}_y; create table {T}_y.same (v text, w date); insert into {T}_y.same values ('y', '2024-02-29')""")
+    want = {"x": (7, "x"), "y": ("y", datetime.date(2024, 2, 29))}
+    with connect(autocommit=True, prepare_threshold=None) as conn:
+        for i in range(20):
+            schema = "xy"[i % 2]
+            conn.execute(f"set search_path to {T}_{schema}")
+            with conn.transaction():
+                got = conn.execute("select * from same", binary=bool(i % 3)).fetchone()
+                checks.equal(got, want[schema], "unprepared")
+                found = conn.execute("select count(*) from same where v = %s", (want[schema][0],)).fetchone()
+                checks.equal(found, (1,), "with a parameter of the column's type")
+    with connect(options=f"-c search_path={T}_x", prepare_threshold=0) as x, \
+            connect(options=f"-c search_path={T}_y", prepare_threshold=0) as y:
+        for _ in range(15):
+            for conn, schema in ((x, "x"), (y, "y")):
+                checks.equal(conn.execute("select * from same", binary=True).fetchone(), want[schema], "prepared")
+                checks.equal(one(conn, "select count(*) from same where v = %s", want[schema][0]), 1, "with a parameter")
+                conn.commit()
+    with connect(autocommit=True, prepare_threshold=0) as conn:
+        conn.execute(f"set search_path to {T}_x")
+        checks.equal(conn.execute("select * from same").fetchone(), want["x"], "prepared in one schema")
+        conn.execute(f"set search_path to {T}_y")
+        checks.fails("0A000", "executed in the other", conn.execute, "select * from same")
+        conn.execute(f"set search_path to {T}_x")
+        checks.equal(conn.execute("select * from same").fetchone(), want["x"], "and again in the first")
+        conn.execute("deallocate all")
+        conn.execute(f"set search_path to {T}_y")
+        conn.prepare_threshold = None
+        checks.equal(conn.execute("select * from same").fetchone(), want["y"], "prepared anew")
+        conn.execute(f"drop schema {T}_x, {T}_y cascade")
 
 
 def pipelines():
@@ -430,6 +502,6 @@ def cleanup():
 
 
 run(checks, [
-    setup, values, prepared, raw_prepared, pipelines, copy, cancellation, cursors, timeouts, large_objects,
+    setup, values, prepared, raw_prepared, thresholds, two_schemas, pipelines, copy, cancellation, cursors, timeouts, large_objects,
     failures, notices, session_state, transactions, concurrency, protocol_versions, direct_tls, cleanup,
 ])
