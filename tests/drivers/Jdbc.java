@@ -48,6 +48,7 @@ public class Jdbc {
     static final int BIG = 10 * 1024 * 1024;
     /** Connections at once where a pool is expected to be smaller. */
     static final int CLIENTS = 20;
+    static final boolean DIRECT = "1".equals(System.getenv("DIRECT"));
     static final AtomicInteger COUNT = new AtomicInteger();
     static final ExecutorService THREADS = Executors.newCachedThreadPool(task -> {
         Thread thread = new Thread(task);
@@ -186,6 +187,13 @@ public class Jdbc {
                 fails("26000", "a missing statement", () -> execute(a, "execute drv_missing(1)"));
             }
         }
+        if (DIRECT) {
+            schemaChanges();
+        }
+    }
+
+    /** Through the proxy a new plan on another server connection does not fit what the driver was told. */
+    static void schemaChanges() throws Exception {
         try (Connection c = connect(); Connection other = connect();
                 PreparedStatement all = c.prepareStatement("select * from drv_jdbc where id = 2")) {
             for (int i = 0; i < 7; i++) {
@@ -194,6 +202,90 @@ public class Jdbc {
             execute(other, "alter table drv_jdbc add column extra int");
             equal(all.executeQuery().getMetaData().getColumnCount(), 4, "a prepared statement after DDL, re-parsed by the driver");
         }
+    }
+
+    /** Server-side prepare from the first and the fifth execution on, by name or for everything, with each way of autosave. */
+    static void thresholds() throws Exception {
+        String[][] ways = {
+            {"prepareThreshold", "1"}, {"prepareThreshold", "5"}, {"prepareThreshold", "-1"}, {"prepareThreshold", "0"},
+            {"prepareThreshold", "1", "preparedStatementCacheQueries", "3"},
+            {"preferQueryMode", "extendedCacheEverything"}, {"preferQueryMode", "extendedForPrepared"}, {"preferQueryMode", "simple"},
+            {"autosave", "always"}, {"autosave", "conservative", "prepareThreshold", "1"}, {"autosave", "always", "cleanupSavepoints", "true"},
+        };
+        for (String[] way : ways) {
+            String what = String.join(" ", way);
+            try (Connection a = connect(way); Connection b = connect(way)) {
+                a.setAutoCommit(false);
+                for (int i = 0; i < 15; i++) {
+                    equal(one(a, "select ?::int + " + i % 7, i), i + i % 7, what);
+                    equal(one(b, "select ?::text || '" + i % 7 + "'", "" + i), "" + i + i % 7, what + ", another session");
+                    if (i % 3 == 0) {
+                        a.commit();
+                    }
+                    if (i % 5 == 0) {
+                        boolean saved = what.startsWith("autosave always");
+                        fails("22012", what + ": an error", () -> one(a, "select 1 / ?::int", 0));
+                        if (saved) { // the driver has gone back to its savepoint
+                            equal(one(a, "select ?::int", 5), 5, what + ": after an error");
+                        } else {
+                            fails("25P02", what + ": after an error", () -> one(a, "select ?::int", 5));
+                        }
+                        a.rollback();
+                    }
+                }
+                try (PreparedStatement s = a.prepareStatement("select ?::int8")) {
+                    for (int i = 0; i < 7; i++) {
+                        s.setLong(1, i);
+                        equal(column(s.executeQuery()), List.of((long) i), what + ", one statement");
+                    }
+                    String threshold = way[0].equals("prepareThreshold") ? way[1] : way[way.length - 1].equals("1") ? "1" : "5";
+                    equal(s.unwrap(PGStatement.class).isUseServerPrepare(), !threshold.equals("0"), what + ": by name");
+                }
+            }
+        }
+    }
+
+    /** Tables of one name with other types; setSchema says which. */
+    static void twoSchemas() throws Exception {
+        try (Connection c = connect()) {
+            execute(c, "drop schema if exists drv_jdbc_x, drv_jdbc_y cascade;"
+                    + "create schema drv_jdbc_x; create table drv_jdbc_x.same (v int8, w text); insert into drv_jdbc_x.same values (7, 'x');"
+                    + "create schema drv_jdbc_y; create table drv_jdbc_y.same (v text, w int8); insert into drv_jdbc_y.same values ('y', 8)");
+        }
+        for (List<String> kind : List.of(List.of("0", "never"), List.of("1", "conservative"), List.of("5", "always"))) {
+            String threshold = kind.get(0);
+            String[] way = {"prepareThreshold", threshold, "autosave", kind.get(1)};
+            try (Connection c = connect(way); Connection x = connect("currentSchema", "drv_jdbc_x", "prepareThreshold", threshold);
+                    Connection y = connect("currentSchema", "drv_jdbc_y", "prepareThreshold", threshold)) {
+                c.setAutoCommit(false);
+                for (int i = 0; i < 20; i++) {
+                    String schema = i % 2 == 0 ? "x" : "y";
+                    c.setSchema("drv_jdbc_" + schema);
+                    same(c, schema);
+                    equal(c.getSchema(), "drv_jdbc_" + schema, "getSchema");
+                    c.commit();
+                    same(x, "x");
+                    same(y, "y");
+                    c.setSchema("public"); // is taken back
+                    c.rollback();
+                    same(c, schema);
+                    c.commit();
+                }
+            }
+        }
+        try (Connection c = connect()) {
+            execute(c, "drop schema drv_jdbc_x, drv_jdbc_y cascade");
+        }
+    }
+
+    static void same(Connection c, String schema) throws Exception {
+        List<Object> want = schema.equals("x") ? List.of(7L, "x") : List.of("y", 8L);
+        try (PreparedStatement s = c.prepareStatement("select * from same where w is not null");
+                ResultSet rows = s.executeQuery()) {
+            rows.next();
+            equal(List.of(rows.getObject(1), rows.getObject(2)), want, "the schema's own table");
+        }
+        equal(one(c, "select count(*) from same where v = ?", want.get(0)), 1L, "with a parameter of the column's type");
     }
 
     static void batches() throws Exception {
@@ -468,6 +560,8 @@ public class Jdbc {
         run("setup", Jdbc::setup);
         run("values", Jdbc::values);
         run("prepared", Jdbc::prepared);
+        run("thresholds", Jdbc::thresholds);
+        run("twoSchemas", Jdbc::twoSchemas);
         run("batches", Jdbc::batches);
         run("copy", Jdbc::copy);
         run("cancellation", Jdbc::cancellation);
