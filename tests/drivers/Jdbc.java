@@ -48,7 +48,6 @@ public class Jdbc {
     static final int BIG = 10 * 1024 * 1024;
     /** Connections at once where a pool is expected to be smaller. */
     static final int CLIENTS = 20;
-    static final boolean DIRECT = "1".equals(System.getenv("DIRECT"));
     static final AtomicInteger COUNT = new AtomicInteger();
     static final ExecutorService THREADS = Executors.newCachedThreadPool(task -> {
         Thread thread = new Thread(task);
@@ -187,13 +186,28 @@ public class Jdbc {
                 fails("26000", "a missing statement", () -> execute(a, "execute drv_missing(1)"));
             }
         }
-        if (DIRECT) {
-            schemaChanges();
-        }
     }
 
-    /** Through the proxy a new plan on another server connection does not fit what the driver was told. */
+    /** A statement that the driver believes to know; others take turns on all server connections meanwhile. */
     static void schemaChanges() throws Exception {
+        try (Connection other = connect(); Connection c = connect("prepareThreshold", "-1");
+                PreparedStatement insert = c.prepareStatement("insert into drv_jdbc_stale values (?, ?)");
+                PreparedStatement all = c.prepareStatement("select v from drv_jdbc_stale order by id")) {
+            execute(other, "drop table if exists drv_jdbc_stale; create table drv_jdbc_stale (id int, v int8)");
+            insert.setInt(1, 1);
+            insert.setLong(2, 7);
+            insert.executeUpdate();
+            equal(column(all.executeQuery()), List.of(7L), "before DDL");
+            elsewhere(() -> {
+                execute(other, "alter table drv_jdbc_stale alter column v type float8");
+                insert.setInt(1, 2);
+                insert.setLong(2, 8);
+                insert.executeUpdate();
+                equal(column(other.createStatement().executeQuery("select v from drv_jdbc_stale order by id")), List.of(7.0, 8.0), "written after DDL");
+                equal(column(all.executeQuery()), List.of(7.0, 8.0), "read after DDL");
+            });
+            execute(other, "drop table drv_jdbc_stale");
+        }
         try (Connection c = connect(); Connection other = connect();
                 PreparedStatement all = c.prepareStatement("select * from drv_jdbc where id = 2")) {
             for (int i = 0; i < 7; i++) {
@@ -201,6 +215,19 @@ public class Jdbc {
             }
             execute(other, "alter table drv_jdbc add column extra int");
             equal(all.executeQuery().getMetaData().getColumnCount(), 4, "a prepared statement after DDL, re-parsed by the driver");
+        }
+    }
+
+    /** Runs the action while transactions of others have the server connections that were used last. */
+    static void elsewhere(Action action) throws Exception {
+        try (Connection a = connect(); Connection b = connect()) {
+            for (Connection c : List.of(a, b)) {
+                c.setAutoCommit(false);
+                one(c, "select 1");
+            }
+            action.run();
+            a.rollback();
+            b.rollback();
         }
     }
 
@@ -252,7 +279,7 @@ public class Jdbc {
                     + "create schema drv_jdbc_x; create table drv_jdbc_x.same (v int8, w text); insert into drv_jdbc_x.same values (7, 'x');"
                     + "create schema drv_jdbc_y; create table drv_jdbc_y.same (v text, w int8); insert into drv_jdbc_y.same values ('y', 8)");
         }
-        for (List<String> kind : List.of(List.of("0", "never"), List.of("1", "conservative"), List.of("5", "always"))) {
+        for (List<String> kind : List.of(List.of("0", "never"), List.of("1", "never"), List.of("1", "conservative"), List.of("5", "always"))) {
             String threshold = kind.get(0);
             String[] way = {"prepareThreshold", threshold, "autosave", kind.get(1)};
             try (Connection c = connect(way); Connection x = connect("currentSchema", "drv_jdbc_x", "prepareThreshold", threshold);
@@ -560,6 +587,7 @@ public class Jdbc {
         run("setup", Jdbc::setup);
         run("values", Jdbc::values);
         run("prepared", Jdbc::prepared);
+        run("schemaChanges", Jdbc::schemaChanges);
         run("thresholds", Jdbc::thresholds);
         run("twoSchemas", Jdbc::twoSchemas);
         run("batches", Jdbc::batches);

@@ -12,7 +12,7 @@ import random
 
 import asyncpg
 
-from common import BIG, CLIENTS, DIRECT, PATIENCE, RUNNING, Checks, Failed, mark, run_async
+from common import BIG, CLIENTS, PATIENCE, RUNNING, Checks, Failed, mark, run_async
 
 checks = Checks("asyncpg")
 T = "drv_asyncpg"
@@ -86,12 +86,29 @@ async def prepared():
         await busy_transaction.rollback()
         for c in (conn, other, busy):
             await c.close()
-    if DIRECT:
-        await schema_changes()
 
 
 async def schema_changes():
-    """Through the proxy a new plan on another server connection does not fit what asyncpg was told."""
+    """Types change under a statement that asyncpg believes to know, while the session moves."""
+    conn, changer, busy = await connect(), await connect(), [await connect() for _ in range(2)]
+    for i in range(4):
+        await changer.execute(f"drop table if exists {T}_stale; create table {T}_stale (id int, v int8)")
+        insert, query = f"insert into {T}_stale values ($1, $2)", f"select id, v from {T}_stale order by id"
+        await conn.execute(insert, 1, 7)
+        checks.equal([tuple(r) for r in await conn.fetch(query)], [(1, 7)], "before")
+        for c in busy:  # keep the server connections that were used last, so that the others move
+            await c.execute("begin; select 1")
+        await changer.execute(f"alter table {T}_stale alter column v type float8")
+        await conn.execute(insert, 2, 8)
+        checks.equal([tuple(r) for r in await changer.fetch(query + " limit 2")], [(1, 7.0), (2, 8.0)], "written after the change")
+        checks.equal([tuple(r) for r in await conn.fetch(query)], [(1, 7.0), (2, 8.0)], "read after the change")
+        await changer.execute(f"alter table {T}_stale add column extra text default 'x'")
+        checks.equal(tuple(await conn.fetchrow(f"select * from {T}_stale where id = 1")), (1, 7.0, "x"), "one column more")
+        for c in busy:
+            await c.execute("rollback")
+    await changer.execute(f"drop table {T}_stale")
+    for c in busy:
+        await c.close()
     conn, changer = await connect(), await connect()
     checks.equal(dict(await conn.fetchrow(f"select * from {T}_typed")), {"mood": "glad", "moods": ["sad", "glad"]}, "before")
     await changer.execute(f"alter table {T}_typed add column extra int")
@@ -419,6 +436,6 @@ async def cleanup():
 
 
 asyncio.run(run_async(checks, [
-    setup, values, prepared, introspection, caches, two_schemas, batches, copy, cancellation, cursors, timeouts, large_objects, failures,
+    setup, values, prepared, schema_changes, introspection, caches, two_schemas, batches, copy, cancellation, cursors, timeouts, large_objects, failures,
     session_state, transactions, concurrency, cleanup,
 ]))

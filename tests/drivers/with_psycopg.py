@@ -182,6 +182,28 @@ def two_schemas():
         conn.execute(f"drop schema {T}_x, {T}_y cascade")
 
 
+def read_under_settings():
+    """What parsing reads is what is set at that moment: also in one transaction, and where the session is pinned."""
+    text = b"select extract(epoch from timestamptz '2024-01-01 12:00')::int"
+    noon = {"UTC": 1704110400, "Asia/Tokyo": 1704078000, "Asia/Kathmandu": 1704089700}
+    for first in ("select 1", "listen drv_psycopg_other", "create temp table drv_temp (n int)"):
+        for around, set_it in (("", "set"), ("begin; {}; commit", "set"), ("begin; {}; commit", "set local"), ("begin", "set local")):
+            with connect(autocommit=True) as conn:
+                conn.execute(first)
+                if around == "begin":
+                    conn.execute("begin")
+                for zone, want in noon.items():
+                    begins, _, ends = around.partition("{}") if "{}" in around else ("", "", "")
+                    for sql in (*begins.split(";"), f"{set_it} timezone = '{zone}'"):
+                        conn.execute(sql)
+                    name = zone.encode()
+                    checks.equal(conn.pgconn.prepare(name, text).status, pq.ExecStatus.COMMAND_OK, "prepare")
+                    got = int(conn.pgconn.exec_prepared(name, []).get_value(0, 0))
+                    checks.equal(got, want, f"noon in {zone}, by {set_it!r} after {first!r}, {around!r}")
+                    for sql in ends.split(";"):
+                        conn.execute(sql)
+
+
 def pipelines():
     with connect(autocommit=True) as conn:
         with conn.pipeline() as pipe:
@@ -502,6 +524,6 @@ def cleanup():
 
 
 run(checks, [
-    setup, values, prepared, raw_prepared, thresholds, two_schemas, pipelines, copy, cancellation, cursors, timeouts, large_objects,
+    setup, values, prepared, raw_prepared, thresholds, two_schemas, read_under_settings, pipelines, copy, cancellation, cursors, timeouts, large_objects,
     failures, notices, session_state, transactions, concurrency, protocol_versions, direct_tls, cleanup,
 ])
