@@ -10,8 +10,8 @@ require "timeout"
 OVERALL = 120 # seconds that the whole script may take
 PATIENCE = 20 # seconds that one wait may take
 T = "drv_rails"
-# Connections at once. Each sends SETs that pin: client_encoding, standard_conforming_strings.
-THREADS = 3
+# Connections at once, more than a pool is expected to have for its server.
+THREADS = 12
 
 # Counts what held.
 module Checks

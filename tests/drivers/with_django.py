@@ -18,10 +18,10 @@ from common import PATIENCE, Checks, Failed, run
 
 checks = Checks("django")
 S = "drv_django"
-KEPT = 3
-"""Persistent connections at once. Each sends `set_config('TimeZone', 'UTC', false)`, which pins."""
+REPLICAS = 3
+"""Connections at once that hold a lock of the session, or wait for one."""
 THREADS = 12
-"""Threads that connect for each of their requests."""
+"""Threads with a connection each, persistent or one for each of their requests."""
 LOCK = 81230042
 
 
@@ -169,7 +169,7 @@ def migrations_at_once():
                 cursor.execute("select pg_advisory_unlock(%s)", [LOCK])
                 checks.equal(cursor.fetchone(), (True,), "the lock was held to the end")
 
-    in_threads(KEPT, replica)
+    in_threads(REPLICAS, replica)
     checks.equal((applied(), Author.objects.count()), (["0001_initial", "0002_rows"], 5), "migrated once")
     command("migrate")
     checks.equal(one("default", "select count(*) from django_content_type where app_label = 'drv_django'"), 2, "content types")
@@ -331,7 +331,7 @@ def time_zones():
 
 def persistent():
     """Connections that outlive requests, several at a time."""
-    barrier = threading.Barrier(KEPT, timeout=60)
+    barrier = threading.Barrier(THREADS, timeout=60)
 
     def thread(i):
         seen = set()
@@ -352,7 +352,7 @@ def persistent():
 
     author = Author.objects.get(name="author 4")
     connection.close()
-    in_threads(KEPT, thread)
+    in_threads(THREADS, thread)
 
 
 def concurrency():
