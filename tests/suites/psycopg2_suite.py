@@ -4,8 +4,8 @@
 
 In the folder of the source package, with its PSYCOPG2_TESTDB* variables. A line a test:
 name, tab, outcome (`ok`, `skipped: why`, `failed: what`, `hung`), tab, why it pinned its session
-(read from the proxy's log, empty when direct). A test that hangs ends the process; started again it
-goes on behind it. Exit code 3: there are more.
+(read from the proxy's log, empty when direct). A test that hangs ends the process (exit
+code 1); started again it goes on behind it.
 """
 
 import faulthandler
@@ -31,7 +31,7 @@ class Outcomes(unittest.TestResult):
 
     def startTest(self, test):
         super().startTest(test)
-        self.outcome = "ok"
+        self.outcome = "failed: no outcome"
         with self.path.open("a") as file:
             file.write(f"{test.id()}\t")
         faulthandler.dump_traceback_later(LIMIT, exit=True)
@@ -42,18 +42,19 @@ class Outcomes(unittest.TestResult):
         with self.path.open("a") as file:
             file.write(f"{self.outcome}\t{self.pins()}\n")
 
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        if self.outcome == "failed: no outcome":
+            self.outcome = "ok"
+
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
         self.outcome = f"skipped: {short(reason)}"
 
-    def failed(self, error):
-        sys.stderr.write(self._exc_info_to_string(error, self))
-        self.outcome = f"failed: {error[0].__name__}: {short(str(error[1]))}"
-
     def addError(self, test, err):
         super().addError(test, err)
-        sys.stderr.write(f"== {test.id()}\n")
-        self.failed(err)
+        self.outcome = f"failed: {err[0].__name__}: {short(str(err[1]))}"
+        sys.stderr.write(f"== {test.id()}\n{self._exc_info_to_string(err, test)}\n")
 
     def addFailure(self, test, err):
         self.addError(test, err)
