@@ -10,7 +10,7 @@ use super::expected::Expected;
 use super::link::Link;
 use super::settings::{SettingChange, SettingsTable, is_frozen};
 use super::{PoolMode, Scope, Session};
-use crate::wire::sql::{Assignment, PinReason, assignment};
+use crate::wire::sql::{Named, PinReason, assignment, named_settings, reset_name};
 
 /// Most settings that a session carries besides its startup settings.
 pub(super) const MOST: usize = 64;
@@ -22,6 +22,10 @@ pub(super) struct Changes {
     pending: Vec<SettingChange>,
     /// For good.
     pub(super) settled: Vec<SettingChange>,
+    /// Reset among other statements of one text, although they have a startup value.
+    pub(super) restarted: Vec<String>,
+    /// When it was asked, if it was, by [`Session`]'s count of changes.
+    pub(super) since: Option<u32>,
     /// To be asked for when the transaction is over.
     pub(super) asked: Vec<String>,
 }
@@ -36,7 +40,7 @@ impl Session {
             return None;
         }
         let Some(found) = assignment(text) else {
-            self.pin_for_good(PinReason::Setting);
+            self.ask_by_text(text);
             return None;
         };
         if self.settings.carried() >= MOST {
@@ -46,9 +50,6 @@ impl Session {
         self.parse_for_itself();
         self.frozen |= is_frozen(&found.name);
         self.changes.get_or_insert_default();
-        if text.ends_with(IS_RESET) {
-            return Some(SettingChange::Restated(found.name));
-        }
         Some(found.into())
     }
 
@@ -86,10 +87,11 @@ impl Session {
         if self.settings.list().is_empty() {
             return None;
         }
-        let Assignment { name, value: None } = assignment(text)? else {
-            return None;
-        };
-        let value = as_sql(&name, self.settings.start(&name)?)?;
+        let name = reset_name(text)?;
+        let start = self.settings.start(&name)?;
+        // A part of a date style would be added to what is there.
+        let whole = self.start.shown(&name).unwrap_or(start);
+        let value = as_sql(&name, whole)?;
         let verb = text.iter().find(|byte| byte.is_ascii_alphabetic());
         let mark = if matches!(verb, Some(b'R' | b'r')) {
             str::from_utf8(IS_RESET).unwrap_or_default()
@@ -99,6 +101,18 @@ impl Session {
         Some(format!("SET {name} = {value}{mark}"))
     }
 
+    /// What is expected of the SET that stands for a RESET.
+    pub(super) fn carry_restated(&mut self, text: &[u8]) -> Option<SettingChange> {
+        if !text.ends_with(IS_RESET) {
+            return None;
+        }
+        let name = named_settings(text)?.pop()?;
+        let Named::Text(name) = name else { return None };
+        self.parse_for_itself();
+        self.expect_changes();
+        Some(SettingChange::Restated(name))
+    }
+
     /// A sole RESET ALL, followed by the session's startup settings.
     pub(super) fn reset_to_start(&self) -> Option<String> {
         let mut sql = "RESET ALL".to_owned();
@@ -106,6 +120,36 @@ impl Session {
             sql = format!("{sql};SET {name} = {}", as_sql(name, value)?);
         }
         Some(sql)
+    }
+
+    /// All startup values may be lost to those of the server.
+    pub(super) fn restart_all(&mut self) {
+        if self.start.list().is_empty() {
+            return;
+        }
+        let names: Vec<String> = self.start.names().map(str::to_owned).collect();
+        self.changes.get_or_insert_default().restarted.extend(names);
+    }
+
+    /// Whether startup values may be lost to those of the server.
+    pub(super) fn restarts(&self) -> bool {
+        self.changes
+            .as_ref()
+            .is_some_and(|changes| !changes.restarted.is_empty())
+    }
+
+    /// RESET ALL among other statements in a transaction, which may take it back.
+    pub(super) fn ask_about_all(&mut self) {
+        let pending = self.changes.iter().flat_map(|changes| &changes.pending);
+        let pending = pending.filter_map(SettingChange::name);
+        let names: Vec<String> = self
+            .settings
+            .names()
+            .chain(pending)
+            .map(str::to_owned)
+            .collect();
+        self.expect_changes();
+        self.ask_for(names.into_iter());
     }
 
     /// A savepoint could take back a part of what was changed.
@@ -129,8 +173,8 @@ impl Session {
                 self.ask_for(std::iter::once(name));
             }
             SettingChange::ServerReset if !self.start.list().is_empty() => {
-                // Some of it is wrong now, and may or may not be taken back.
-                self.pin_for_good(PinReason::Setting);
+                self.restart_all();
+                self.ask_about_all();
             }
             SettingChange::AllToStart
             | SettingChange::ResetAll
@@ -144,7 +188,13 @@ impl Session {
 
     /// All settings are about to change.
     pub(super) fn expect_changes(&mut self) {
-        self.frozen = true;
+        let changes = self.changes.get_or_insert_default();
+        let pending = changes
+            .pending
+            .iter()
+            .any(|change| change.name().is_none_or(is_frozen));
+        let asked = changes.asked.iter().any(|name| is_frozen(name));
+        self.frozen |= pending || asked || self.settings.names().any(is_frozen);
         self.changes.get_or_insert_default();
     }
 
@@ -200,6 +250,7 @@ impl Session {
         let Some(changes) = &mut self.changes else {
             return;
         };
+        let since = changes.since.take().unwrap_or(self.epoch);
         let settled = std::mem::take(&mut changes.settled);
         let wanted = table.change(&self.settings, &settled);
         for change in &settled {
@@ -216,7 +267,7 @@ impl Session {
         }
         if !self.frozen_locally {
             // What was parsed since the last change was read under what is there now.
-            let since = Scope::Private(self.serial(), self.epoch);
+            let since = Scope::Private(self.serial(), since);
             self.names.any(|s| {
                 if s.is_of(since) {
                     s.read_under(&self.settings);

@@ -59,7 +59,7 @@ impl Session {
             return self.parse_large(name, message, leased, flow);
         }
         let (statement, _) = self.intern(definition, leased)?;
-        if !self.frozen {
+        if !self.frozen && !self.unsure {
             statement.read_under(&self.settings);
         }
         self.fresh_sequences(&statement.survey, leased, flow);
@@ -121,7 +121,8 @@ impl Session {
     ) -> Result<(Rc<Statement>, Wording), Verdict> {
         let statement = leased.statements.intern(self.scope(), definition);
         forbid_blocks(&statement.survey, leased.mode)?;
-        if statement.survey.effect == Effect::Setting
+        let survey = &statement.survey;
+        if (survey.effect == Effect::Setting || survey.sets())
             && leased.state == StateMode::Carry
             && let Some(definition) = self.restated_definition(definition)
         {
@@ -333,8 +334,12 @@ impl Session {
             .filter(|_| carries)
             .and_then(|statement| {
                 let survey = &statement.survey;
+                let text = statement.text();
                 if survey.effect == Effect::Setting {
-                    self.carry(statement.text(), leased.mode)
+                    let restated = self.carry_restated(text);
+                    restated.or_else(|| self.carry(text, leased.mode))
+                } else if survey.sets() {
+                    self.carry_restated(text)
                 } else if survey.resets() && !survey.several() {
                     Some(self.carry_reset())
                 } else {

@@ -378,6 +378,8 @@ impl Link {
 
     /// Appends what finds out what the session's transaction has left.
     pub fn put_inquiry(&mut self, session: &mut Session, out: &mut Vec<u8>) {
+        // What the session wants set first waits for the answer, and so does its next request.
+        self.awaiting = session.restarts() || !Rc::ptr_eq(&self.settings, session.settings());
         let inquiry = session.inquire();
         let mut sql = Vec::new();
         inquiry.put(&mut sql);
@@ -568,18 +570,20 @@ impl Link {
         self.forgets |= statement.survey.forgets();
     }
 
-    /// Takes note of a reported setting.
-    pub(super) fn note_parameter(&mut self, body: &[u8]) {
+    /// Takes note of a reported setting; whether it is news.
+    pub(super) fn note_parameter(&mut self, body: &[u8]) -> bool {
         let mut fields = body
             .split(|b| *b == 0)
             .map(|f| String::from_utf8_lossy(f).into_owned());
         let (Some(name), Some(value)) = (fields.next(), fields.next()) else {
-            return;
+            return true;
         };
         match self.reported.iter_mut().find(|(n, _)| *n == name) {
+            Some(known) if known.1 == value => return false,
             Some(known) => known.1 = value,
             None => self.reported.push((name, value)),
         }
+        true
     }
 }
 

@@ -67,6 +67,8 @@ pub struct Session {
     epoch: u32,
     /// A setting by which literals are read changes in this lease.
     frozen: bool,
+    /// A function may have changed one; it is asked for.
+    unsure: bool,
     /// One of them until the end of the transaction only.
     frozen_locally: bool,
     /// There is a savepoint in this transaction.
@@ -86,6 +88,8 @@ pub struct Session {
     anything: bool,
     /// What was to be set may have failed.
     verify: bool,
+    /// The server connection lost one of the session's startup settings.
+    lost_start: bool,
     /// Names were given under other settings.
     reread: bool,
     /// What SQL PREPARE has prepared may leave anything.
@@ -157,6 +161,7 @@ impl Session {
             epoch: 0,
             frozen: false,
             frozen_locally: false,
+            unsure: false,
             savepoint: false,
             changes: None,
             owes_sync: false,
@@ -166,6 +171,7 @@ impl Session {
             doubt: false,
             anything: false,
             verify: false,
+            lost_start: false,
             reread: false,
             prepares_anything: false,
         }
@@ -198,6 +204,7 @@ impl Session {
         self.local = false;
         self.frozen = false;
         self.frozen_locally = false;
+        self.unsure = false;
         self.savepoint = false;
         self.changes = None;
     }

@@ -14,6 +14,7 @@ use crate::config::{PoolMode, StateMode};
 use crate::error::{ClientError, SqlState};
 use crate::wire::sql::{
     Body, Effect, Named, PinReason, Reasons, Survey, body, has_word, is_portable, named_settings,
+    resets,
 };
 
 /// Whose cause can be looked for.
@@ -77,16 +78,25 @@ impl Session {
 
     /// Names whose texts were read under settings that nobody can tell any more.
     fn has_unread_names(&self) -> bool {
-        self.names
-            .any(|s| s.survey.reaches() && s.told.read_under.get().is_none())
+        // Without a literal there is nothing that is read only once.
+        let reads = |s: &Statement| s.survey.reaches() && s.text().contains(&b'\'');
+        let unread = |s: &Statement| s.told.read_under.get().is_none();
+        self.names.any(|s| unread(s) && reads(s))
     }
 
     /// The transaction is over in which settings changed by which texts are read.
     #[cold]
     fn settle_names(&mut self) {
-        if self.has_unread_names() {
+        if self.frozen && self.has_unread_names() {
             self.pin_names();
+        } else if self.unsure {
+            // What functions may have set was asked for, and is none of it.
+            self.names.any(|s| {
+                s.read_under(&self.settings);
+                false
+            });
         }
+        self.unsure = false;
         self.frozen = false;
         self.frozen_locally = false;
     }
@@ -190,6 +200,11 @@ impl Session {
     }
 
     fn note_reasons(&mut self, mut reasons: Reasons, sent: Sent<'_>, leased: &Leased<'_>) {
+        if sent.survey.several() && !self.start.list().is_empty() {
+            let restarted = resets(sent.text());
+            let changes = self.changes.get_or_insert_default();
+            changes.restarted.extend(restarted);
+        }
         if reasons != reasons.without(SETTINGS) && self.ask(named_settings(sent.text()), sent.bind)
         {
             reasons = reasons.without(SETTINGS);
@@ -199,7 +214,7 @@ impl Session {
             let asked = read.is_some_and(|Body { names, .. }| self.ask(names, sent.bind));
             self.fixed |= !asked;
         }
-        if reasons.contains(PinReason::Unknown) {
+        if sent.survey.is_doubtful() {
             // What cannot be read may set what cannot be named.
             let text = sent.text();
             self.fixed |= text
@@ -210,7 +225,7 @@ impl Session {
         if anything {
             self.anything = true;
             self.parse_for_itself();
-            self.frozen = true;
+            self.unsure = true;
             let settings = leased.catalog.settings().iter().take(MOST / 2).cloned();
             let roles = ["session_authorization", "role"].map(str::to_owned);
             self.ask_for(settings.chain(roles));
@@ -224,11 +239,11 @@ impl Session {
     fn ask(&mut self, names: Option<Vec<Named>>, bind: &[u8]) -> bool {
         let resolve = |named: Named| match named {
             Named::Text(name) => Some(name),
+            // A name that is not there is none that can be set.
             Named::Parameter(number) => parameter(bind, number).map(|n| n.to_ascii_lowercase()),
         };
-        let names: Option<Vec<String>> =
-            names.and_then(|names| names.into_iter().map(resolve).collect());
         let Some(names) = names else { return false };
+        let names: Vec<String> = names.into_iter().filter_map(resolve).collect();
         if names.iter().any(|name| name == "seed") {
             self.undiscardable = true;
             return false;
@@ -266,7 +281,7 @@ impl Session {
     /// Whether something is to be asked before anybody else may have the server connection.
     #[inline]
     pub fn wonders(&mut self) -> bool {
-        if self.frozen && !self.doubt {
+        if (self.frozen || self.unsure) && !self.doubt {
             self.settle_names();
         }
         self.doubt
@@ -286,6 +301,9 @@ impl Session {
     /// What is to be asked. From now on it counts as asked.
     pub(super) fn inquire(&mut self) -> Inquiry {
         self.doubt = false;
+        if let Some(changes) = &mut self.changes {
+            changes.since = Some(self.epoch);
+        }
         let changes = self.changes.as_mut();
         let made = Inquiry {
             names: changes
@@ -320,10 +338,18 @@ impl Session {
                 self.pins = self.pins.with(PinReason::LargeStatement);
             }
         }
+        self.frozen |= self.unsure && found.iter().any(|c| c.name().is_none_or(is_frozen));
         if !found.is_empty() {
             let changes = self.changes.get_or_insert_default();
             changes.settled.extend(found);
         }
+    }
+
+    /// Whether a setting with a startup value was reset among other statements of one text.
+    fn is_restarted(&self, name: &str, value: &str) -> bool {
+        let changes = self.changes.as_ref();
+        let reset = changes.is_some_and(|c| c.restarted.iter().any(|n| n == name));
+        reset && !self.settings.shows(name, value)
     }
 
     fn read_settings(&mut self, names: &[String], answer: &Answer, found: &mut Vec<SettingChange>) {
@@ -339,11 +365,16 @@ impl Session {
         };
         for (name, value) in named.chain(all) {
             match value {
+                // The server's start is not the session's.
+                Some(value) if self.is_restarted(name, value) => {
+                    self.lost_start = true;
+                    found.push(SettingChange::Reset(name.to_owned()));
+                }
                 // Some of what was to be set failed, and this is not set.
                 Some(_) if !verified(name) => found.push(SettingChange::Reset(name.to_owned())),
                 Some(value) if self.settings.shows(name, value) => {}
                 Some(value) if !is_portable(name, value) => self.pin_for_good(PinReason::Setting),
-                Some(value) if !is_none(name, value) => {
+                Some(value) if !is_none(name, value) || self.settings.start(name).is_some() => {
                     let value = Given::Raw(value.clone());
                     found.push(SettingChange::Set(name.to_owned(), value));
                 }

@@ -87,8 +87,8 @@ impl Replies<'_> {
             | b'3' | b'I' | b's' | b'V' | b'G' => self.reply(tag, body, flow),
             b'E' => Ok(self.error(body, flow)),
             b'S' => {
-                self.link.note_parameter(body);
-                if self.link.hushed.is_some() {
+                let news = self.link.note_parameter(body);
+                if !news || self.link.hushed.is_some() {
                     return Ok(Fate::Swallow);
                 }
                 Ok(self.unasked(flow))
@@ -166,22 +166,37 @@ impl Replies<'_> {
     fn hush(&mut self) {
         let fresh = &self.link.fresh;
         let other = |session: &&mut Session| !session.start.same(fresh);
-        if self.session.as_ref().is_some_and(other) {
+        if self.link.hushed.is_none() && self.session.as_ref().is_some_and(other) {
             self.link.hushed = Some(self.link.reported.clone());
         }
     }
 
-    /// Everything is as it was at the session's start, of which the client hears what is new.
+    /// What the client hears of settings: where the server connection is back at its own start it
+    /// is the session's.
     fn tell_start(&mut self, flow: &mut Flow<'_>) {
         let before = self.link.hushed.take().unwrap_or_default();
-        let start = self.session.as_ref().and_then(|s| s.start.reported.get());
-        for (name, value) in start.into_iter().flatten() {
+        let start = self.session.as_ref().map(|session| &session.start);
+        for (name, now) in &mut self.link.reported {
             let told = before.iter().find(|(n, _)| n == name);
-            if told.is_some_and(|(_, told)| told != value) {
-                let fields = [name.as_bytes(), b"\0", value.as_bytes(), b"\0"];
+            let at_start = self.link.fresh.shown(name) == Some(now);
+            let starts =
+                start.filter(|s| at_start && s.start(&name.to_ascii_lowercase()).is_some());
+            if let Some(value) = starts.and_then(|s| s.shown(name)) {
+                value.clone_into(now);
+            }
+            if told.is_none_or(|(_, told)| told != now) {
+                let fields = [name.as_bytes(), b"\0", now.as_bytes(), b"\0"];
                 frame::put(flow.own(), b'S', &fields);
             }
         }
+    }
+
+    /// Whether the client's statement may have lost startup values.
+    fn restarts(&self) -> bool {
+        let front = self.link.expected.front();
+        let own = front.is_some_and(Expected::is_swallowed);
+        let session = self.session.as_ref();
+        !own && session.is_some_and(|session| session.restarts())
     }
 
     fn restate(&mut self, flow: &mut Flow<'_>) -> Option<Fate> {
@@ -326,6 +341,7 @@ impl Replies<'_> {
         if let Some(session) = &mut self.session {
             inquiry.hide_login(&self.link.login);
             session.answered(inquiry);
+            self.link.strange |= std::mem::take(&mut session.lost_start);
         }
     }
 
@@ -407,6 +423,9 @@ impl Replies<'_> {
     fn completed(&mut self, body: &[u8]) {
         self.link.copy = CopyIn::None;
         self.link.schema = self.link.schema.max(changed_by(body));
+        if matches!(body, b"RESET\0" | b"SET\0") && self.restarts() {
+            self.hush();
+        }
         self.note_changes(body);
         let Some(b"DEALLOCATE ALL\0" | b"DISCARD ALL\0" | b"DEALLOCATE\0") = Some(body) else {
             return;

@@ -79,6 +79,16 @@ pub(super) enum Given {
     Raw(String),
 }
 
+impl SettingChange {
+    /// The setting that it is about; `None`: all.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Set(name, _) | Self::Reset(name) | Self::Restated(name) => Some(name),
+            Self::AllToStart | Self::ResetAll | Self::ServerReset | Self::Discard => None,
+        }
+    }
+}
+
 impl From<Assignment> for SettingChange {
     fn from(assignment: Assignment) -> Self {
         match assignment.value {
@@ -174,6 +184,13 @@ impl Settings {
     /// How many were set since.
     pub(super) fn carried(&self) -> usize {
         self.lists.set.len()
+    }
+
+    /// A setting's value as the server has reported it.
+    pub(super) fn shown(&self, name: &str) -> Option<&str> {
+        let mut reported = self.reported.get()?.iter();
+        let found = reported.find(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
     }
 
     /// The startup value of a setting.

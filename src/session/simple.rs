@@ -41,6 +41,11 @@ impl Session {
             self.must_know(name.as_bytes(), leased, flow)?;
             self.may_prepare_first(name.as_bytes(), leased.link)?;
         }
+        let carries = leased.state == StateMode::Carry && leased.mode != PoolMode::Session;
+        let sets = survey.effect == Effect::Setting || survey.sets();
+        if carries && sets && self.restated_query(text, leased.link, flow) {
+            return Ok(());
+        }
         // From here on it is sent: what is noted twice would be asked for ever.
         let sent = Sent {
             survey: &survey,
@@ -52,7 +57,6 @@ impl Session {
             return Ok(());
         }
         self.fresh_sequences(&survey, leased, flow);
-        let carries = leased.state == StateMode::Carry && leased.mode != PoolMode::Session;
         if carries && survey.effect == Effect::Setting {
             self.set_query(text, message, leased, flow);
             return Ok(());
@@ -88,19 +92,31 @@ impl Session {
         leased: &mut Leased<'_>,
         flow: &mut Flow<'_>,
     ) {
-        let restated = self.restated(text);
-        let sql = restated.as_ref().map_or(text, String::as_bytes);
-        let change = self.carry(sql, leased.mode);
+        let change = self.carry(text, leased.mode);
         let link = &mut *leased.link;
         self.begin_query(link);
         link.expected.push_back(match change {
             Some(change) => Expected::SetQuery(Box::new(change)),
             None => Expected::Query(By::Client),
         });
-        match restated {
-            Some(sql) => frame::put(flow.own(), b'Q', &[sql.as_bytes(), b"\0"]),
-            None => flow.pass(message.range()),
-        }
+        flow.pass(message.range());
+    }
+
+    /// Sends the SET that stands for a RESET to a startup value. False: it is not one.
+    fn restated_query(&mut self, text: &[u8], link: &mut Link, flow: &mut Flow<'_>) -> bool {
+        let Some(sql) = self.restated(text) else {
+            return false;
+        };
+        let sql = sql.as_bytes();
+        let change = self.carry_restated(sql);
+        let change = change.or_else(|| self.carry(sql, PoolMode::Transaction));
+        self.begin_query(link);
+        link.expected.push_back(match change {
+            Some(change) => Expected::SetQuery(Box::new(change)),
+            None => Expected::Query(By::Client),
+        });
+        frame::put(flow.own(), b'Q', &[sql, b"\0"]);
+        true
     }
 
     /// A DEALLOCATE for which the statement must be prepared first, with a Sync of ours behind it,
@@ -167,10 +183,11 @@ impl Session {
             frame::put(flow.own(), b'Q', &[sql.as_bytes(), b"\0"]);
             return true;
         }
+        self.restart_all();
         if leased.link.only_settings_due() && !survey.transacts() {
             leased.link.reset = Reset::Seen;
         } else {
-            self.pin_for_good(PinReason::Setting);
+            self.ask_about_all();
         }
         false
     }

@@ -101,6 +101,8 @@ struct Twins {
     open: bool,
     pinned: Pin,
     process: Option<String>,
+    /// In this transaction settings have changed by which literals are read once.
+    frozen: bool,
 }
 
 struct Run<'a> {
@@ -170,6 +172,7 @@ impl Run<'_> {
                     open: false,
                     pinned: Pin::No,
                     process: None,
+                    frozen: false,
                 })
             }
             _ => Err(Box::new(Difference {
@@ -216,6 +219,12 @@ impl Run<'_> {
             self.counts.pins += 1;
         }
         twins.pinned = twins.pinned.max(step.pins);
+        twins.frozen |= step.freezes();
+        if twins.frozen && step.names_literal() {
+            // If the transaction is taken back nobody can tell how it was read: it may be kept.
+            twins.pinned = twins.pinned.max(Pin::UntilItLeaves);
+        }
+        twins.frozen &= twins.open;
         // A direct connection that does not answer is a mistake of the sequence.
         if expected.lines.iter().any(|line| line == SILENCE) || !agree(step, &expected, &got) {
             return Err(Box::new(Difference {

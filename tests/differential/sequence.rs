@@ -146,6 +146,28 @@ impl Step {
         self.ops.iter().map(one).collect()
     }
 
+    /// Whether it may change settings by which literals are read once, when they are parsed.
+    pub(crate) fn freezes(&self) -> bool {
+        let said = self.said().to_lowercase();
+        [
+            "time",
+            "datestyle",
+            "intervalstyle",
+            "reset all",
+            "discard",
+            "$1",
+        ]
+        .iter()
+        .any(|word| said.contains(word))
+    }
+
+    /// Whether it names a statement with a literal.
+    pub(crate) fn names_literal(&self) -> bool {
+        let names =
+            |op: &Op| matches!(op, Op::Parse(name, sql) if !name.is_empty() && sql.contains('\''));
+        self.ops.iter().any(names)
+    }
+
     pub(crate) fn reconnects(&self) -> bool {
         self.ops.contains(&Op::Reconnect)
     }

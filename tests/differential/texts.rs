@@ -79,7 +79,7 @@ pub(crate) const SET_CONFIG: &[&str] = &[
     "SELECT pg_catalog.set_config('application_name', 'configured', false)",
     "SELECT set_config('work_mem', '13MB', false), set_config('IntervalStyle', 'sql_standard', false)",
     "SELECT set_config('my.x', 'configured', false)",
-    "SELECT set_config('my.' || 'y', 'computed', false)",
+    "SELECT set_config('my.y', 'comp' || 'uted', false)",
     "SELECT set_config('work_mem', 'wrong', false)",
     "SELECT set_config('work_mem', (id + 13) || 'MB', false) FROM public.items WHERE id <= 2 ORDER BY id",
 ];
@@ -248,7 +248,7 @@ pub(crate) const TEMP: &[&str] = &[
     "DROP TABLE IF EXISTS x0, x1",
     "DROP TABLE pg_temp.items",
     "DISCARD TEMP",
-    "SELECT current_schemas(true)",
+    "SELECT current_schemas(false)",
 ];
 
 pub(crate) const DROP_TEMP: &[&str] = &[
@@ -417,5 +417,4 @@ pub(crate) const STARTUP: &[(&str, &str)] = &[
         "options",
         "-c default_transaction_isolation=repeatable\\ read",
     ),
-    ("options", "-c role=role_b"),
 ];

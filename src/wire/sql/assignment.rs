@@ -48,8 +48,22 @@ pub struct Assignment {
     pub value: Option<String>,
 }
 
+/// The name in a sole `RESET name` or `SET name TO DEFAULT`, in lower case.
+pub fn reset_name(text: &[u8]) -> Option<String> {
+    let found = read(text)?;
+    found.value.is_none().then_some(found.name)
+}
+
 /// What a sole `SET` or `RESET` assigns.
 pub fn assignment(text: &[u8]) -> Option<Assignment> {
+    let short = |a: &Assignment| {
+        let value = a.value.as_deref();
+        value.is_some_and(|v| is_short_limit(&a.name, v))
+    };
+    read(text).filter(|a| !EXCLUDED.contains(&a.name.as_str()) && !short(a))
+}
+
+fn read(text: &[u8]) -> Option<Assignment> {
     if text.len() > LONGEST || !text.is_ascii() {
         return None;
     }
@@ -58,17 +72,11 @@ pub fn assignment(text: &[u8]) -> Option<Assignment> {
     while verb.kind == Kind::Semicolon {
         verb = words.next();
     }
-    let found = match words.word(verb) {
+    match words.word(verb) {
         words::SET => words.set(),
         words::RESET => words.reset(),
         _ => None,
-    };
-    let short = |a: &Assignment| {
-        a.value
-            .as_deref()
-            .is_some_and(|v| is_short_limit(&a.name, v))
-    };
-    found.filter(|a| !EXCLUDED.contains(&a.name.as_str()) && !short(a))
+    }
 }
 
 struct Words<'a>(Lexer<'a>);

@@ -7,8 +7,8 @@
 use super::lexer::{Kind, Lexer, Token};
 use super::words::{self, pack};
 use super::{
-    BEGINS, COMMITS, COPY, Effect, LOCAL, PinReason, REACHES, Reasons, SEVERAL, Survey, TRANSACTS,
-    TransactionWord,
+    BEGINS, COMMITS, COPY, DOUBTFUL, Effect, LOCAL, PinReason, REACHES, Reasons, SEVERAL, Survey,
+    TRANSACTS, TransactionWord,
 };
 
 /// Whether the calls in a statement are run by it.
@@ -115,7 +115,7 @@ impl<'a> Machine<'a> {
                 Kind::Doubt => {
                     // What comes behind is not known: there may be more, and it may commit.
                     self.pin(PinReason::Unknown);
-                    self.flags |= COMMITS;
+                    self.flags |= COMMITS | DOUBTFUL;
                     self.statements = self.statements.max(2);
                     break;
                 }

@@ -29,8 +29,8 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use assignment::{Assignment, assignment, is_portable, is_short_limit};
-pub use named::{Body, Named, body, named_settings};
+pub use assignment::{Assignment, assignment, is_portable, is_short_limit, reset_name};
+pub use named::{Body, Named, body, named_settings, resets};
 
 use lexer::{Kind, Lexer};
 
@@ -268,6 +268,7 @@ const RELEASES: u16 = 512;
 const SEQUENCES: u16 = 1024;
 const EXECUTES: u16 = 2048;
 const REACHES: u16 = 4096;
+const DOUBTFUL: u16 = 8192;
 
 impl Survey {
     /// Of a text that was not read: it pins for that reason.
@@ -334,6 +335,17 @@ impl Survey {
     /// Whether it asks for the last value of a sequence in this session.
     pub const fn reads_sequences(self) -> bool {
         self.flags & SEQUENCES != 0
+    }
+
+    /// Whether it changes settings or the role for longer than its transaction, in words that
+    /// [`assignment`] does not read.
+    pub const fn sets(self) -> bool {
+        self.leaves.contains(PinReason::Setting) || self.leaves.contains(PinReason::Role)
+    }
+
+    /// Whether a part of the text cannot be read with certainty.
+    pub const fn is_doubtful(self) -> bool {
+        self.flags & DOUBTFUL != 0
     }
 
     /// Whether one of the statements is SQL `EXECUTE`.

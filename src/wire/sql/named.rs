@@ -31,9 +31,27 @@ const MOST: usize = 64;
 pub fn named_settings(text: &[u8]) -> Option<Vec<Named>> {
     Reader {
         lexer: Lexer::new(text),
+        whole: true,
         names: Vec::new(),
     }
     .statements()
+}
+
+/// The settings that statements of a text take back to their start, by name.
+pub fn resets(text: &[u8]) -> Vec<String> {
+    let mut lexer = Lexer::new(text);
+    let (mut start, mut found) = (0, Vec::new());
+    loop {
+        let token = lexer.next();
+        if matches!(token.kind, Kind::Semicolon | Kind::End | Kind::Doubt) {
+            let end = token.end().min(text.len());
+            found.extend(super::reset_name(&text[start..end]));
+            start = end;
+        }
+        if matches!(token.kind, Kind::End | Kind::Doubt) {
+            return found;
+        }
+    }
 }
 
 /// What the body of a text's `DO` tells; of the first one, if there are several: `None`.
@@ -64,6 +82,7 @@ pub fn body(text: &[u8]) -> Option<Body> {
     };
     let reader = Reader {
         lexer: Lexer::new(inner),
+        whole: false,
         names: Vec::new(),
     };
     let untold = has(b"execute") && has(b"set");
@@ -75,6 +94,8 @@ pub fn body(text: &[u8]) -> Option<Body> {
 
 struct Reader<'a> {
     lexer: Lexer<'a>,
+    /// It reads a text of statements, not the body of one.
+    whole: bool,
     names: Vec<Named>,
 }
 
@@ -158,6 +179,8 @@ impl Reader<'_> {
         if is_name(self) || verb == words::RESET {
             let next = self.word(self.lexer.clone_next());
             match (self.word(token), next) {
+                // Told apart by the survey.
+                (ALL, _) if verb == words::RESET && self.whole => {}
                 (ALL, _) if verb == words::RESET => return None,
                 (TIME, ZONE) => self.add(&["timezone"]),
                 (SESSION, AUTHORIZATION) | (AUTHORIZATION, _) => {
@@ -322,11 +345,11 @@ mod tests {
             ),
             ("UPDATE t SET a = set_config('m.n', b, true)", "m.n"),
             ("SELECT 1", ""),
+            ("RESET ALL; SET a = 1", "a"),
         ] {
             assert_eq!(names(text).as_deref(), Some(expected), "{text}");
         }
         for text in [
-            "RESET ALL",
             "SET seed = 0.5",
             "SELECT set_config(name, setting, false) FROM t",
             "SELECT set_config('a' || 'b', '', false)",
