@@ -8,7 +8,7 @@
 
 use super::expected::Expected;
 use super::link::Link;
-use super::settings::{SettingChange, SettingsTable, is_frozen};
+use super::settings::{Given, SettingChange, SettingsTable, is_frozen};
 use super::{PoolMode, Scope, Session};
 use crate::wire::sql::{Named, PinReason, assignment, named_settings, reset_name};
 
@@ -131,11 +131,16 @@ impl Session {
         self.changes.get_or_insert_default().restarted.extend(names);
     }
 
-    /// Whether startup values may be lost to those of the server.
-    pub(super) fn restarts(&self) -> bool {
+    /// Startup values that may be lost to those of the server, by name.
+    pub(super) fn restarted(&self) -> &[String] {
         self.changes
             .as_ref()
-            .is_some_and(|changes| !changes.restarted.is_empty())
+            .map_or(&[], |changes| &changes.restarted)
+    }
+
+    /// Whether startup values may be lost to those of the server.
+    pub(super) fn restarts(&self) -> bool {
+        !self.restarted().is_empty()
     }
 
     /// RESET ALL among other statements in a transaction, which may take it back.
@@ -258,6 +263,13 @@ impl Session {
                 // Note of it was taken when it happened.
                 SettingChange::ResetAll | SettingChange::Discard => continue,
                 SettingChange::ServerReset => table.reset(&link.settings),
+                SettingChange::AllToStart => table.to_start(&self.start, &link.settings),
+                // Sent in the place of a RESET: the session's start, whatever was there.
+                SettingChange::Restated(name) => {
+                    let start = self.start.start(name).unwrap_or_default();
+                    let value = Given::Raw(start.to_owned());
+                    table.change(&link.settings, [&SettingChange::Set(name.clone(), value)])
+                }
                 change => table.change(&link.settings, [change]),
             };
         }

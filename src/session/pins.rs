@@ -201,9 +201,12 @@ impl Session {
 
     fn note_reasons(&mut self, mut reasons: Reasons, sent: Sent<'_>, leased: &Leased<'_>) {
         if sent.survey.several() && !self.start.list().is_empty() {
-            let restarted = resets(sent.text());
-            let changes = self.changes.get_or_insert_default();
-            changes.restarted.extend(restarted);
+            let mut restarted = resets(sent.text());
+            restarted.retain(|name| self.start.start(name).is_some());
+            if !restarted.is_empty() {
+                let changes = self.changes.get_or_insert_default();
+                changes.restarted.extend(restarted);
+            }
         }
         if reasons != reasons.without(SETTINGS) && self.ask(named_settings(sent.text()), sent.bind)
         {

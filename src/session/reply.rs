@@ -176,11 +176,13 @@ impl Replies<'_> {
     fn tell_start(&mut self, flow: &mut Flow<'_>) {
         let before = self.link.hushed.take().unwrap_or_default();
         let start = self.session.as_ref().map(|session| &session.start);
+        let restarted = self.session.as_ref().map_or(&[][..], |s| s.restarted());
         for (name, now) in &mut self.link.reported {
             let told = before.iter().find(|(n, _)| n == name);
             let at_start = self.link.fresh.shown(name) == Some(now);
-            let starts =
-                start.filter(|s| at_start && s.start(&name.to_ascii_lowercase()).is_some());
+            let folded = name.to_ascii_lowercase();
+            let starts = start.filter(|s| at_start && s.start(&folded).is_some());
+            let starts = starts.filter(|_| restarted.is_empty() || restarted.contains(&folded));
             if let Some(value) = starts.and_then(|s| s.shown(name)) {
                 value.clone_into(now);
             }

@@ -436,6 +436,15 @@ impl SettingsTable {
         self.find(lists)
     }
 
+    /// What a server connection has that was given a session's startup settings and kept its role.
+    pub(super) fn to_start(&mut self, start: &Settings, from: &Settings) -> Rc<Settings> {
+        let lists = Lists {
+            startup: start.lists.startup.clone(),
+            set: from.lists.only(|name| ROLES.contains(&name)).set,
+        };
+        self.find(lists)
+    }
+
     /// What a server connection has after a `RESET ALL` there: nothing but the role.
     pub(super) fn reset(&mut self, from: &Settings) -> Rc<Settings> {
         let mut lists = from.lists.only(|name| ROLES.contains(&name));

@@ -161,6 +161,15 @@ impl Step {
         .any(|word| said.contains(word))
     }
 
+    /// Whether one query says RESET ALL and more.
+    pub(crate) fn resets_all_among_others(&self) -> bool {
+        let among = |op: &Op| match op {
+            Op::Query(texts) => texts.len() > 1 && texts.iter().any(|text| text == "RESET ALL"),
+            _ => false,
+        };
+        self.ops.iter().any(among)
+    }
+
     /// Whether it names a statement with a literal.
     pub(crate) fn names_literal(&self) -> bool {
         let names =

@@ -140,7 +140,7 @@ impl Database {
         let text = format!(
             "[server]\nlisten = ['127.0.0.1:0']\nworkers = 1\n\
              [auth]\nmethod = 'trust'\nsecret = 'of the tests, long enough for salts'\n\
-             [pool]\nsize = {pool}\nacquire_timeout = '{acquire_timeout}ms'\n\
+             [pool]\nmax_pins = 100\nsize = {pool}\nacquire_timeout = '{acquire_timeout}ms'\n\
              [[cluster]]\nname = 'main'\nprimary = '127.0.0.1:{port}'\ntls = 'disable'\n\
              [[tenant]]\nslug = '{name}'\ncluster = 'main'\ndatabase = '{name}'\nuser = '{user}'\n\
              roles = [{{ name = 'app', password = 'unused' }}]\n"
