@@ -280,12 +280,9 @@ impl Session {
         if !self.frozen_locally {
             // What was parsed since the last change was read under what is there now.
             let since = Scope::Private(self.serial(), since);
-            self.names.any(|s| {
-                if s.is_of(since) {
-                    s.read_under(&self.settings);
-                }
-                false
-            });
+            for (_, statement) in self.names.iter().filter(|(_, s)| s.is_of(since)) {
+                statement.read_under(&self.settings);
+            }
         }
     }
 }

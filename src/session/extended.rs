@@ -178,7 +178,16 @@ impl Session {
         flow: &mut Flow<'_>,
     ) -> Result<(), Verdict> {
         let (statement, wording) = if message.is_whole() {
-            self.intern(definition, leased)?
+            let (statement, wording) = self.intern(definition, leased)?;
+            match self.executed(&statement.survey, statement.text()) {
+                Some((name, sql)) => {
+                    self.must_be_ready(name.as_bytes(), leased, flow)?;
+                    let types = cstr(definition).map_or(&[][..], |(_, types)| types);
+                    let definition = [&sql, &b"\0"[..], types].concat();
+                    (self.intern(&definition, leased)?.0, Wording::Ours)
+                }
+                None => (statement, wording),
+            }
         } else {
             (leased.statements.unkept(self.scope()), Wording::Clients)
         };

@@ -20,10 +20,14 @@ impl Names {
         self.0.as_ref()?.get(name)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Rc<Statement>)> {
+        let all = self.0.iter().flat_map(|names| names.iter());
+        all.map(|(name, statement)| (&**name, statement))
+    }
+
     /// Whether one of the statements is of that kind.
     pub(super) fn any(&self, wanted: impl Fn(&Statement) -> bool) -> bool {
-        let all = self.0.iter().flat_map(|names| names.values());
-        all.into_iter().any(|statement| wanted(statement))
+        self.iter().any(|(_, statement)| wanted(statement))
     }
 
     pub(super) fn add(&mut self, name: &[u8], statement: Rc<Statement>) {

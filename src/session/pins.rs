@@ -91,10 +91,9 @@ impl Session {
             self.pin_names();
         } else if self.unsure {
             // What functions may have set was asked for, and is none of it.
-            self.names.any(|s| {
-                s.read_under(&self.settings);
-                false
-            });
+            for (_, statement) in self.names.iter() {
+                statement.read_under(&self.settings);
+            }
         }
         self.unsure = false;
         self.frozen = false;

@@ -11,6 +11,7 @@ use super::link::{
     Batch, Bound, CopyIn, Link, Parsed, Prepared, Reset, Schema, Standing, TxStatus, Unnamed,
 };
 use super::settings::SettingChange;
+use super::statement::NAME_PREFIX;
 use crate::wire::frame::{self, HEADER, PARSE_COMPLETE};
 
 /// Longest message of the server that is looked at as a whole; longer ones pass in pieces.
@@ -85,7 +86,17 @@ impl Replies<'_> {
         match tag {
             b'D' | b'd' | b'c' | b'T' | b'H' | b'W' | b'C' | b'Z' | b't' | b'n' | b'1' | b'2'
             | b'3' | b'I' | b's' | b'V' | b'G' => self.reply(tag, body, flow),
-            b'E' => Ok(self.error(body, flow)),
+            b'E' => {
+                let renamed = self.under_clients_names(body);
+                let fate = self.error(body, flow);
+                match renamed.filter(|_| fate == Fate::Pass) {
+                    Some(body) => {
+                        frame::put(flow.own(), b'E', &[&body]);
+                        Ok(Fate::Swallow)
+                    }
+                    None => Ok(fate),
+                }
+            }
             b'S' => {
                 let news = self.link.note_parameter(body);
                 if !news || self.link.hushed.is_some() {
@@ -100,6 +111,24 @@ impl Replies<'_> {
             b'N' | b'A' => Ok(self.unasked(flow)),
             _ => Err(Desync::Unasked(char::from(tag))),
         }
+    }
+
+    /// An error that names a statement as the server does, as the client does.
+    fn under_clients_names(&self, body: &[u8]) -> Option<Vec<u8>> {
+        if !body
+            .windows(NAME_PREFIX.len())
+            .any(|part| part == NAME_PREFIX)
+        {
+            return None;
+        }
+        let mut text = String::from_utf8(body.to_vec()).ok()?;
+        for (name, statement) in self.session.as_ref()?.names.iter() {
+            let server_name = str::from_utf8(statement.server_name.split_last()?.1).ok()?;
+            let quoted = |name: &str| format!("\"{name}\"");
+            let own = String::from_utf8_lossy(name);
+            text = text.replace(&quoted(server_name), &quoted(&own));
+        }
+        Some(text.into_bytes())
     }
 
     /// Messages that come by themselves go to whoever leases, unless our own query caused them.

@@ -14,7 +14,7 @@ use super::{Leased, Session, Verdict};
 use crate::config::{PoolMode, StateMode};
 use crate::error::{ClientError, SqlState};
 use crate::wire::frame;
-use crate::wire::sql::{Effect, PinReason, Survey, deallocated_name, survey};
+use crate::wire::sql::{Effect, PinReason, Survey, deallocated_name, executed_name, survey};
 
 impl Session {
     pub(super) fn query(
@@ -37,7 +37,14 @@ impl Session {
             Effect::Deallocate if leased.mode != PoolMode::Session => deallocated_name(text),
             _ => None,
         };
-        if let Some(name) = &name {
+        let executed = match leased.mode {
+            PoolMode::Session => None,
+            _ => self.executed(&survey, text),
+        };
+        let named = name
+            .as_deref()
+            .or(executed.as_ref().map(|(name, _)| &**name));
+        if let Some(name) = named {
             self.must_know(name.as_bytes(), leased, flow)?;
             self.may_prepare_first(name.as_bytes(), leased.link)?;
         }
@@ -64,7 +71,8 @@ impl Session {
         if survey.resets() && self.resets_all(&survey, leased, flow) {
             return Ok(());
         }
-        let sent = name.is_some_and(|name| self.deallocate(&name, leased, flow));
+        let sent = name.is_some_and(|name| self.deallocate(&name, leased, flow))
+            || executed.is_some_and(|(name, sql)| self.execute_by_name(&name, &sql, leased, flow));
         let link = &mut *leased.link;
         self.begin_query(link);
         link.commit |= survey.commits();
@@ -135,12 +143,8 @@ impl Session {
         let out = flow.own();
         if let Some(statement) = self.names.find(name.as_bytes()).cloned() {
             let link = &mut *leased.link;
-            if statement.is_kept()
-                && link.ensure(&statement, By::Proxy, leased.max_prepared, out) == Presence::Sent
-                && link.batch == Batch::Closed
-            {
-                frame::put(out, b'S', &[]);
-                link.expected.push_back(Expected::Sync(By::Proxy));
+            if statement.is_kept() {
+                prepare_first(&statement, link, leased.max_prepared, out);
             }
             frame::put(out, b'Q', &[b"DEALLOCATE ", &statement.server_name]);
             let name = name.as_bytes().into();
@@ -157,6 +161,44 @@ impl Session {
             leased.link.expected.push_back(Expected::Query(By::Client));
         }
         foreign
+    }
+
+    /// The name that a sole EXECUTE has of a statement that the protocol prepared, and the same text
+    /// under the server's name.
+    pub(super) fn executed(&self, survey: &Survey, text: &[u8]) -> Option<(String, Vec<u8>)> {
+        if !survey.executes() || survey.several() {
+            return None;
+        }
+        let (name, place) = executed_name(text)?;
+        let statement = self.names.find(name.as_bytes()).filter(|s| s.is_kept())?;
+        let server_name = statement.server_name.split_last().map(|(_, name)| name)?;
+        let sql = [
+            &text[..place.start],
+            b"\"",
+            server_name,
+            b"\"",
+            &text[place.end..],
+        ]
+        .concat();
+        Some((name.into_owned(), sql))
+    }
+
+    /// Sends an EXECUTE under the server's name.
+    fn execute_by_name(
+        &mut self,
+        name: &str,
+        sql: &[u8],
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> bool {
+        let Some(statement) = self.names.find(name.as_bytes()).cloned() else {
+            return false;
+        };
+        let out = flow.own();
+        prepare_first(&statement, leased.link, leased.max_prepared, out);
+        frame::put(out, b'Q', &[sql, b"\0"]);
+        leased.link.expected.push_back(Expected::Query(By::Client));
+        true
     }
 
     /// RESET ALL takes the server connection back to its start, which is not the session's. True:
@@ -227,6 +269,16 @@ impl Session {
         link.expected.push_back(Expected::Call);
         flow.pass(message.range());
         Ok(())
+    }
+}
+
+/// Makes a statement exist ahead of a simple query that names it.
+fn prepare_first(statement: &Rc<Statement>, link: &mut Link, limit: usize, out: &mut Vec<u8>) {
+    if link.ensure(statement, By::Proxy, limit, out) == Presence::Sent
+        && link.batch == Batch::Closed
+    {
+        frame::put(out, b'S', &[]);
+        link.expected.push_back(Expected::Sync(By::Proxy));
     }
 }
 

@@ -415,3 +415,64 @@ fn discard_all_tells_the_client_what_a_direct_connection_would() {
         assert_eq!(told(&mut pooled), told(&mut direct), "{sql}");
     }
 }
+
+#[test]
+fn statements_of_the_protocol_are_found_by_sql_under_their_names() {
+    let (_database, _proxy, mut a, mut b) = pair("");
+    a.ask(&frames().parse("P", "SELECT $1::int + 40").sync());
+    a.ask(&frames().parse("two words", "SELECT 1").sync());
+    for send in PROTOCOLS {
+        b.query("SELECT 1");
+        assert_eq!(a.ask(&send("EXECUTE \"P\"(2)")).one(), "42");
+        assert_eq!(a.ask(&send("execute \"two words\"")).one(), "1");
+        assert_eq!(a.ask(&send("EXECUTE p(2)")).errors(), ["26000"]);
+        assert_eq!(b.ask(&send("EXECUTE \"P\"(2)")).errors(), ["26000"]);
+    }
+    let refused = a.ask(&frames().bind("P", &[]).execute().sync());
+    let text = refused.0[0].field(b'M').expect("an error");
+    assert!(
+        text.ends_with("prepared statement \"P\" requires 1"),
+        "{text}"
+    );
+}
+
+/// Seen where a text is parsed on another server connection than the one that the client asked.
+#[test]
+fn a_schema_change_elsewhere_is_the_servers_own_error_and_no_wrong_data() {
+    let database = Database::fresh();
+    database.admin("CREATE TABLE t (k int, v bigint)");
+    database.admin("GRANT ALL ON t TO PUBLIC");
+    let proxy = Proxy::of(&database, "size = 2");
+    let (mut a, mut b) = (proxy.client(&database.name), proxy.client(&database.name));
+    let describe = |name: &str, sql: &str| frames().parse(name, sql).describe(name).sync();
+    a.ask(&describe("read", "SELECT v FROM t"));
+    a.ask(&describe("write", "INSERT INTO t VALUES ($1, $2)"));
+    b.query("BEGIN");
+    let elsewhere = a.backend();
+    database.admin("ALTER TABLE t ALTER v TYPE float8");
+    b.query("COMMIT");
+    let mut c = proxy.client(&database.name);
+    // A and C each in a transaction: one of them has the other server connection.
+    c.query("BEGIN");
+    while c.backend() != elsewhere {
+        c.query("COMMIT");
+        b.query("BEGIN");
+        c.query("BEGIN");
+        b.query("COMMIT");
+    }
+    let write = a.ask(&frames().bind("write", &["1", "7"]).execute().sync());
+    assert_eq!(write.commands(), ["INSERT 0 1"]);
+    let read = a.ask(&frames().bind("read", &[]).execute().sync());
+    assert_eq!(read.errors(), ["0A000"]);
+    assert_eq!(
+        read.0[0].field(b'R').as_deref(),
+        Some("RevalidateCachedQuery")
+    );
+    // Prepared anew it is a new statement.
+    a.ask(&frames().close("read").sync());
+    a.ask(&describe("read", "SELECT v FROM t"));
+    assert_eq!(
+        a.ask(&frames().bind("read", &[]).execute().sync()).one(),
+        "7"
+    );
+}

@@ -426,6 +426,29 @@ pub fn deallocated_name(text: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
+/// The name that a text's first statement, `EXECUTE name ..`, names, as the server stores it, and
+/// where it stands. `None` for any other text.
+pub fn executed_name(text: &[u8]) -> Option<(Cow<'_, str>, std::ops::Range<usize>)> {
+    let mut lexer = Lexer::new(text);
+    let mut token = lexer.next();
+    while token.kind == Kind::Semicolon {
+        token = lexer.next();
+    }
+    if token.kind != Kind::Word || words::pack(lexer.slice(token)) != words::EXECUTE {
+        return None;
+    }
+    let name = lexer.next();
+    let raw = std::str::from_utf8(lexer.slice(name)).ok()?;
+    let stored = match name.kind {
+        Kind::Word => Cow::Owned(clipped(raw).to_ascii_lowercase()),
+        Kind::Quoted => {
+            Cow::Owned(clipped(&raw[1..raw.len() - 1].replace("\"\"", "\"")).to_owned())
+        }
+        _ => return None,
+    };
+    Some((stored, name.end() - name.len()..name.end()))
+}
+
 /// Whether a word or quoted name of a text, in lower case, is one of those wanted. A text that
 /// cannot be read to its end has it.
 pub fn has_word(text: &[u8], wanted: impl Fn(&[u8]) -> bool) -> bool {
