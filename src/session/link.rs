@@ -14,6 +14,9 @@ use super::settings::Settings;
 use super::statement::Statement;
 use crate::config::ResetWhen;
 
+/// Bytes kept of the notices of our own queries.
+const MOST_NOTICES: usize = 4096;
+
 /// Takes all settings back to their start.
 const SETTINGS: &[u8] = b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL";
 
@@ -160,6 +163,8 @@ pub struct Link {
     pub(super) fresh: Rc<Settings>,
     /// What is sent next waits until our own query is answered.
     awaiting: bool,
+    /// Notices of our own last query.
+    notices: Vec<u8>,
     /// What the client was told of settings before its DISCARD ALL: the server now goes back to
     /// its own start, which is not what the client is to hear.
     pub(super) hushed: Option<Vec<(String, String)>>,
@@ -188,6 +193,7 @@ impl Link {
             .into();
         Self {
             awaiting: false,
+            notices: Vec::new(),
             hushed: None,
             listed: None,
             strange: false,
@@ -317,6 +323,7 @@ impl Link {
     /// Appends a query of our own, whose replies are swallowed.
     pub fn put_own_query(&mut self, sql: &[u8], out: &mut Vec<u8>) {
         self.fault = None;
+        self.notices.clear();
         self.unnamed = Unnamed::None;
         self.expected.push_back(Expected::Query(By::Proxy));
         crate::wire::frame::put(out, b'Q', &[sql, b"\0"]);
@@ -568,6 +575,18 @@ impl Link {
             }
         }
         self.forgets |= statement.survey.forgets();
+    }
+
+    /// Takes note of a notice that our own query raised.
+    pub(super) fn note_notice(&mut self, tag: u8, body: &[u8]) {
+        if self.left == 0 && self.notices.len() + body.len() < MOST_NOTICES {
+            crate::wire::frame::put(&mut self.notices, tag, &[body]);
+        }
+    }
+
+    /// The notices of our own queries since the last question.
+    pub fn take_notices(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.notices)
     }
 
     /// Takes note of a reported setting; whether it is news.

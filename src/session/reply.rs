@@ -108,7 +108,13 @@ impl Replies<'_> {
                 self.answer_local(flow);
                 Ok(Fate::Pass)
             }
-            b'N' | b'A' => Ok(self.unasked(flow)),
+            b'N' | b'A' => {
+                let fate = self.unasked(flow);
+                if fate == Fate::Swallow {
+                    self.link.note_notice(tag, body);
+                }
+                Ok(fate)
+            }
             _ => Err(Desync::Unasked(char::from(tag))),
         }
     }

@@ -167,6 +167,8 @@ pub struct Settings {
     roles: bool,
     /// ParameterStatus as the server reports them under this list; unset until it took the list.
     pub reported: OnceCell<Vec<Setting>>,
+    /// Notices that a server raised when it took the list, as messages.
+    pub notices: OnceCell<Vec<u8>>,
 }
 
 impl Settings {
@@ -381,6 +383,7 @@ impl Default for SettingsTable {
             shareable: true,
             roles: false,
             reported: OnceCell::new(),
+            notices: OnceCell::new(),
         };
         Self {
             known: HashMap::new(),
@@ -480,6 +483,7 @@ impl SettingsTable {
             scope,
             shareable,
             reported,
+            notices: OnceCell::new(),
         });
         self.known.insert(lists, Rc::clone(&made));
         made

@@ -201,10 +201,14 @@ impl Worker {
             self.servers[server].doubtful = true;
             return self.client_gone(slot);
         }
-        let held = &self.servers[server];
-        let reported = held.link.reported.clone();
+        let link = &mut self.servers[server].link;
+        let (reported, notices) = (link.reported.clone(), link.take_notices());
         // Another client with the same settings may have been first.
-        let _known = self.clients[slot].session.settings().reported.set(reported);
+        let settings = self.clients[slot].session.settings();
+        let _known = (
+            settings.notices.set(notices),
+            settings.reported.set(reported),
+        );
         let session_mode = self.pools[self.clients[slot].pool].is_session();
         let settings = self.clients[slot].session.settings();
         if session_mode && !self.servers[server].link.fresh().same(settings) {
@@ -232,6 +236,15 @@ impl Worker {
             self.workers.process_ids.add(real, (self.number, slot));
         }
         let mut out = Vec::new();
+        out.extend(
+            client
+                .session
+                .settings()
+                .notices
+                .get()
+                .into_iter()
+                .flatten(),
+        );
         for (name, value) in client
             .session
             .settings()

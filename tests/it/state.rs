@@ -476,3 +476,24 @@ fn a_schema_change_elsewhere_is_the_servers_own_error_and_no_wrong_data() {
         "7"
     );
 }
+
+#[test]
+fn a_notice_about_startup_settings_reaches_each_session_that_has_them() {
+    let database = Database::fresh();
+    let proxy = Proxy::of(&database, "size = 1");
+    let long = "x".repeat(65);
+    let start = [("application_name", long.as_str())];
+    let direct = Client::direct_with(&database, &start).expect("the login works");
+    assert_eq!(direct.notices.len(), 1);
+    for _ in 0..2 {
+        let pooled = proxy.client_with(&database.name, &start);
+        let codes = |client: &Client| {
+            client
+                .notices
+                .iter()
+                .map(|n| n.field(b'C'))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(codes(&pooled), codes(&direct));
+    }
+}

@@ -115,6 +115,8 @@ pub struct Client {
     taken: usize,
     /// ParameterStatus as reported at login.
     pub parameters: Vec<(String, String)>,
+    /// Notices at login.
+    pub notices: Vec<Message>,
     /// From BackendKeyData: process id and key, as a cancel request wants them.
     pub cancel_key: Vec<u8>,
 }
@@ -162,6 +164,7 @@ impl Client {
             received: Vec::new(),
             taken: 0,
             parameters: Vec::new(),
+            notices: Vec::new(),
             cancel_key: Vec::new(),
         };
         let mut body = vec![0, 3, 0, 0];
@@ -230,6 +233,7 @@ impl Client {
                     let pair = (next(), next());
                     self.parameters.push(pair);
                 }
+                b'N' => self.notices.push(message),
                 b'K' => self.cancel_key = message.body,
                 b'Z' => return Ok(()),
                 b'E' => return Err(refused(&message)),
