@@ -147,6 +147,9 @@ impl Session {
         leased: &mut Leased<'_>,
         flow: &mut Flow<'_>,
     ) -> Result<bool, Verdict> {
+        if !may_deallocate(definition) {
+            return Ok(false);
+        }
         let text = cstr(definition).map_or(definition, |(text, _)| text);
         let Some(name) = deallocated_name(text) else {
             return Ok(false);
@@ -179,9 +182,16 @@ impl Session {
     ) -> Result<(), Verdict> {
         let (statement, wording) = if message.is_whole() {
             let (statement, wording) = self.intern(definition, leased)?;
-            match self.executed(&statement.survey, statement.text()) {
+            let executes = statement.survey.executes();
+            match executes
+                .then(|| self.executed(&statement.survey, statement.text()))
+                .flatten()
+            {
                 Some((name, sql)) => {
-                    self.must_be_ready(name.as_bytes(), leased, flow)?;
+                    let inner = self.named(name.as_bytes());
+                    if let Some(inner) = inner {
+                        self.must_be_ready(&inner, leased, flow)?;
+                    }
                     let types = cstr(definition).map_or(&[][..], |(_, types)| types);
                     let definition = [&sql, &b"\0"[..], types].concat();
                     (self.intern(&definition, leased)?.0, Wording::Ours)
@@ -258,46 +268,51 @@ impl Session {
     ) -> Result<(), Verdict> {
         let (portal, rest) = cstr(message.body()).ok_or_else(malformed)?;
         let (name, _) = cstr(rest).ok_or_else(malformed)?;
-        if leased.mode != PoolMode::Session {
-            if self.must_be_ready(name, leased, flow)? == Standing::Stale {
-                refuse(&stale(), leased.link, flow);
-                return Ok(());
+        let statement = match leased.mode {
+            PoolMode::Session => None,
+            _ => {
+                must_be_certain(name, leased.link, flow)?;
+                self.named(name)
             }
+        };
+        if let Some(statement) = &statement {
             let portal = if portal.is_empty() {
                 Portal::Unnamed
             } else {
                 Portal::Named
             };
-            let bound = if name.is_empty() {
-                self.unnamed.as_ref()
-            } else {
-                self.names.find(name)
-            };
-            if let Some(statement) = bound {
-                let statement = Rc::clone(statement);
-                if let Err(error) = self.note_bound(&statement, portal, message, leased) {
-                    let mut told = Vec::new();
-                    error.encode(&mut told);
-                    refuse(&told, leased.link, flow);
-                    return Ok(());
-                }
-                self.fresh_sequences(&statement.survey, leased, flow);
-            } else {
-                leased.link.portal = None;
+            if !name.is_empty() && self.must_be_ready(statement, leased, flow)? == Standing::Stale {
+                refuse(&stale(), leased.link, flow);
+                return Ok(());
             }
+            if let Err(error) = self.note_bound(statement, portal, message, leased) {
+                let mut told = Vec::new();
+                error.encode(&mut told);
+                refuse(&told, leased.link, flow);
+                return Ok(());
+            }
+            self.fresh_sequences(&statement.survey, leased, flow);
+        } else {
+            leased.link.portal = None;
         }
         leased.link.batch = Batch::Open;
-        self.refer(
-            Named {
-                before: portal.len() + 1,
-                name,
-            },
-            message,
-            leased,
-            flow,
-        );
+        let named = Named {
+            before: portal.len() + 1,
+            name,
+            statement: statement.as_ref(),
+        };
+        self.refer(&named, message, leased, flow);
         leased.link.expected.push_back(Expected::Bind);
         Ok(())
+    }
+
+    /// The statement that a name of the client stands for.
+    fn named(&self, name: &[u8]) -> Option<Rc<Statement>> {
+        if name.is_empty() {
+            self.unnamed.clone()
+        } else {
+            self.names.find(name).cloned()
+        }
     }
 
     /// Takes note of what executing a statement may leave behind. An error: it must not be.
@@ -343,12 +358,12 @@ impl Session {
             .filter(|_| carries)
             .and_then(|statement| {
                 let survey = &statement.survey;
-                let text = statement.text();
                 if survey.effect == Effect::Setting {
+                    let text = statement.text();
                     let restated = self.carry_restated(text);
                     restated.or_else(|| self.carry(text, leased.mode))
                 } else if survey.sets() {
-                    self.carry_restated(text)
+                    self.carry_restated(statement.text())
                 } else if survey.resets() && !survey.several() {
                     Some(self.carry_reset())
                 } else {
@@ -369,22 +384,32 @@ impl Session {
         flow: &mut Flow<'_>,
     ) -> Result<(), Verdict> {
         let (kind, name) = kind_and_name(message)?;
+        let statement = match leased.mode {
+            PoolMode::Session => None,
+            _ if kind == b'S' => {
+                must_be_certain(name, leased.link, flow)?;
+                self.named(name)
+            }
+            _ => leased.link.portal.clone().filter(|_| name.is_empty()),
+        };
         if kind == b'S'
-            && leased.mode != PoolMode::Session
-            && self.must_be_ready(name, leased, flow)? == Standing::Stale
+            && !name.is_empty()
+            && let Some(statement) = &statement
+            && self.must_be_ready(statement, leased, flow)? == Standing::Stale
         {
             refuse(&stale(), leased.link, flow);
             return Ok(());
         }
         leased.link.batch = Batch::Open;
-        let of = if kind == b'S' {
-            self.names.find(name)
-        } else {
-            leased.link.portal.as_ref().filter(|_| name.is_empty())
-        };
-        let of = of.filter(|s| s.is_kept() && !s.told.is_complete()).cloned();
+        let news = |s: &Rc<Statement>| s.is_kept() && !s.told.is_complete();
+        let of = statement.as_ref().filter(|s| news(s)).cloned();
         if kind == b'S' {
-            self.refer(Named { before: 1, name }, message, leased, flow);
+            let named = Named {
+                before: 1,
+                name,
+                statement: statement.as_ref(),
+            };
+            self.refer(&named, message, leased, flow);
         } else {
             flow.pass(message.range());
         }
@@ -426,24 +451,26 @@ impl Session {
         Ok(())
     }
 
-    /// Passes a message that names a statement, under the server's name, which is made to exist.
+    /// Passes a message that names a statement, under the server's name.
     fn refer(
         &mut self,
-        Named { before, name }: Named<'_>,
+        named: &Named<'_>,
         message: &Message<'_>,
         leased: &mut Leased<'_>,
         flow: &mut Flow<'_>,
     ) {
+        let &Named {
+            before,
+            name,
+            statement,
+        } = named;
         let link = &mut *leased.link;
         if leased.mode == PoolMode::Session {
             flow.pass(message.range());
         } else if name.is_empty() {
             self.refer_unnamed(message, link, flow);
-        } else if let Some(statement) = self.names.find(name) {
+        } else if let Some(statement) = statement {
             link.commit |= statement.survey.commits();
-            if statement.is_kept() {
-                link.ensure(statement, By::Proxy, leased.max_prepared, flow.own());
-            }
             let new = &statement.server_name;
             message.pass_renamed(
                 Renamed {
@@ -488,10 +515,17 @@ enum Wording {
     Ours,
 }
 
+/// Whether a text may begin with DEALLOCATE, told by its first byte.
+#[inline]
+fn may_deallocate(text: &[u8]) -> bool {
+    !matches!(text.first(), Some(first) if first.is_ascii_alphabetic() && first | 0x20 != b'd')
+}
+
 /// A statement's name in a message, and how much of the body is before it.
 struct Named<'a> {
     before: usize,
     name: &'a [u8],
+    statement: Option<&'a Rc<Statement>>,
 }
 
 /// A name that only we give: passed on as one that exists nowhere.

@@ -512,6 +512,19 @@ impl Link {
         self.journal.iter().take(before).any(|c| c.is_of(name))
     }
 
+    /// Takes note of the use of a statement; whether it is there for certain.
+    #[inline]
+    pub(super) fn touch(&mut self, statement: &Statement) -> bool {
+        self.clock += 1;
+        match self.prepared.get_mut(&statement.id) {
+            Some(held) => {
+                held.used = self.clock;
+                held.parse == Parsed::Done
+            }
+            None => false,
+        }
+    }
+
     /// Where a statement stands.
     pub(super) fn standing(&self, statement: &Statement, limit: usize) -> Standing {
         match self.prepared.get(&statement.id).map(|held| held.parse) {

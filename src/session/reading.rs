@@ -11,7 +11,7 @@ use super::flow::Flow;
 use super::link::{Link, Parsed, Prepared, Standing};
 use super::settings::{Settings, is_frozen};
 use super::statement::Statement;
-use super::{Leased, Session, Verdict, must_be_certain};
+use super::{Leased, Session, Verdict};
 use crate::wire::frame;
 
 /// What clients were told of a statement.
@@ -85,28 +85,26 @@ impl Session {
     /// Where a statement stands that a Bind or Describe names. A client that relies on what it was
     /// told waits until another server connection has said the same.
     pub(super) fn must_be_ready(
-        &mut self,
-        name: &[u8],
+        &self,
+        statement: &Rc<Statement>,
         leased: &mut Leased<'_>,
         flow: &mut Flow<'_>,
     ) -> Result<Standing, Verdict> {
-        let link = &mut *leased.link;
-        must_be_certain(name, link, flow)?;
-        let Some(statement) = self.names.find(name).filter(|s| s.is_kept()) else {
+        if leased.link.touch(statement) || !statement.is_kept() {
             return Ok(Standing::There);
-        };
-        match link.standing(statement, leased.max_prepared) {
+        }
+        match leased.link.standing(statement, leased.max_prepared) {
             Standing::Undecided => Err(Verdict::Hold),
             Standing::Absent => {
-                let statement = Rc::clone(statement);
-                self.parse_again(&statement, leased, flow.own());
+                self.parse_again(statement, leased, flow.own());
                 if !statement.told.is_relied_on() {
                     return Ok(Standing::There);
                 }
                 let out = flow.own();
                 frame::put(out, b'D', &[b"S", &statement.server_name]);
                 frame::put(out, b'H', &[]);
-                leased.link.expected.push_back(Expected::Verify(statement));
+                let verify = Expected::Verify(Rc::clone(statement));
+                leased.link.expected.push_back(verify);
                 Err(Verdict::Hold)
             }
             standing => Ok(standing),

@@ -11,7 +11,7 @@ use super::link::{
     Batch, Bound, CopyIn, Link, Parsed, Prepared, Reset, Schema, Standing, TxStatus, Unnamed,
 };
 use super::settings::SettingChange;
-use super::statement::NAME_PREFIX;
+use super::statement::{NAME_PREFIX, Statement};
 use crate::wire::frame::{self, HEADER, PARSE_COMPLETE};
 
 /// Longest message of the server that is looked at as a whole; longer ones pass in pieces.
@@ -347,28 +347,28 @@ impl Replies<'_> {
         if answered.is_journalled() {
             self.link.journal.pop_front();
         }
-        if let Expected::Inquiry(inquiry) = answered {
-            return self.inquired(*inquiry);
-        }
-        if let Expected::Listing(rows) = answered {
-            self.link.listed = Some(rows);
-            return;
-        }
-        if let Expected::Parse(_, statement) = &answered {
-            statement.prove();
-            let verified = matches!(answered, Expected::Parse(By::Proxy, _))
-                && self.link.standing(statement, usize::MAX) == Standing::Undecided;
-            if let Some(held) = self
-                .link
-                .prepared
-                .get_mut(&statement.id)
-                .filter(|_| !verified)
-            {
-                held.parse = Parsed::Done;
+        match answered {
+            Expected::Execute(_) => {
+                if !self.link.may_copy() {
+                    self.link.bound = Bound::Plain;
+                }
             }
+            Expected::Parse(by, statement) => self.parsed(by, &statement),
+            Expected::Inquiry(inquiry) => self.inquired(*inquiry),
+            Expected::Listing(rows) => self.link.listed = Some(rows),
+            _ => {}
         }
-        if matches!(answered, Expected::Execute(_)) && !self.link.may_copy() {
-            self.link.bound = Bound::Plain;
+    }
+
+    /// A server connection has a statement that it had not. One that is to be verified is not
+    /// there before that.
+    fn parsed(&mut self, by: By, statement: &Statement) {
+        statement.prove();
+        let standing = self.link.standing(statement, usize::MAX);
+        let verified = by == By::Proxy && standing == Standing::Undecided;
+        let held = self.link.prepared.get_mut(&statement.id);
+        if let Some(held) = held.filter(|_| !verified) {
+            held.parse = Parsed::Done;
         }
     }
 
@@ -395,7 +395,15 @@ impl Replies<'_> {
     }
 
     /// Gives the client the replies that we owe it before the next one of the server.
+    #[inline(always)]
     pub(super) fn answer_local(&mut self, flow: &mut Flow<'_>) {
+        let front = self.link.expected.front();
+        if matches!(front, Some(Expected::LocalParse | Expected::LocalClose)) {
+            self.answer_locals(flow);
+        }
+    }
+
+    fn answer_locals(&mut self, flow: &mut Flow<'_>) {
         while let Some(front) = self.link.expected.front() {
             let reply: &[u8] = match front {
                 Expected::LocalParse => PARSE_COMPLETE,

@@ -37,9 +37,10 @@ impl Session {
             Effect::Deallocate if leased.mode != PoolMode::Session => deallocated_name(text),
             _ => None,
         };
-        let executed = match leased.mode {
-            PoolMode::Session => None,
-            _ => self.executed(&survey, text),
+        let executed = if survey.executes() && leased.mode != PoolMode::Session {
+            self.executed(&survey, text)
+        } else {
+            None
         };
         let named = name
             .as_deref()
@@ -166,7 +167,7 @@ impl Session {
     /// The name that a sole EXECUTE has of a statement that the protocol prepared, and the same text
     /// under the server's name.
     pub(super) fn executed(&self, survey: &Survey, text: &[u8]) -> Option<(String, Vec<u8>)> {
-        if !survey.executes() || survey.several() {
+        if survey.several() {
             return None;
         }
         let (name, place) = executed_name(text)?;
@@ -235,18 +236,22 @@ impl Session {
     }
 
     /// What `currval` and `lastval` tell is of this transaction, never another session's.
+    #[inline]
     pub(super) fn fresh_sequences(
         &self,
         survey: &Survey,
         leased: &mut Leased<'_>,
         flow: &mut Flow<'_>,
     ) {
+        if survey.reads_sequences() {
+            self.discard_sequences(leased, flow);
+        }
+    }
+
+    #[cold]
+    fn discard_sequences(&self, leased: &mut Leased<'_>, flow: &mut Flow<'_>) {
         let shared = leased.mode != PoolMode::Session && self.pin().is_none();
-        if survey.reads_sequences()
-            && shared
-            && leased.state == StateMode::Carry
-            && leased.link.only_settings_due()
-        {
+        if shared && leased.state == StateMode::Carry && leased.link.only_settings_due() {
             leased.link.put_own_query(b"DISCARD SEQUENCES", flow.own());
         }
     }
