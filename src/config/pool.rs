@@ -35,29 +35,30 @@ impl Default for PoolSettings {
     }
 }
 
+const MODES: [(&str, PoolMode); 3] = [
+    ("session", PoolMode::Session),
+    ("transaction", PoolMode::Transaction),
+    ("statement", PoolMode::Statement),
+];
+const NAMES: [(&str, ApplicationName); 2] = [
+    ("pass", ApplicationName::Pass),
+    ("append", ApplicationName::Append),
+];
+const STATES: [(&str, StateMode); 3] = [
+    ("carry", StateMode::Carry),
+    ("reject", StateMode::Reject),
+    ("ignore", StateMode::Ignore),
+];
+const RESETS: [(&str, ResetWhen); 2] = [("dirty", ResetWhen::Dirty), ("always", ResetWhen::Always)];
+const REPLICATIONS: [(&str, Replication); 2] = [
+    ("refuse", Replication::Refuse),
+    ("logical", Replication::Logical),
+];
+
 /// Reads the table over `base`.
 pub(super) fn read(mut s: Section<'_>, base: &PoolSettings) -> PoolSettings {
-    let modes = [
-        ("session", PoolMode::Session),
-        ("transaction", PoolMode::Transaction),
-        ("statement", PoolMode::Statement),
-    ];
-    let names = [
-        ("pass", ApplicationName::Pass),
-        ("append", ApplicationName::Append),
-    ];
-    let states = [
-        ("carry", StateMode::Carry),
-        ("reject", StateMode::Reject),
-        ("ignore", StateMode::Ignore),
-    ];
-    let resets = [("dirty", ResetWhen::Dirty), ("always", ResetWhen::Always)];
-    let replications = [
-        ("refuse", Replication::Refuse),
-        ("logical", Replication::Logical),
-    ];
     let settings = PoolSettings {
-        mode: s.word("mode", &modes).unwrap_or(base.mode),
+        mode: s.word("mode", &MODES).unwrap_or(base.mode),
         size: s.number("size", 1..=MANY, base.size),
         min_size: s.number("min_size", 0..=MANY, base.min_size),
         acquire_timeout: s.positive_duration("acquire_timeout", base.acquire_timeout),
@@ -81,15 +82,15 @@ pub(super) fn read(mut s: Section<'_>, base: &PoolSettings) -> PoolSettings {
             .unwrap_or(&base.connect_query)
             .to_owned(),
         application_name: s
-            .word("application_name", &names)
+            .word("application_name", &NAMES)
             .unwrap_or(base.application_name),
         session_state: s
-            .word("session_state", &states)
+            .word("session_state", &STATES)
             .unwrap_or(base.session_state),
-        reset: s.word("reset", &resets).unwrap_or(base.reset),
+        reset: s.word("reset", &RESETS).unwrap_or(base.reset),
         max_pins: s.number("max_pins", 0..=MANY, base.max_pins),
         replication: s
-            .word("replication", &replications)
+            .word("replication", &REPLICATIONS)
             .unwrap_or(base.replication),
     };
     if settings.replication == Replication::Logical && settings.mode != PoolMode::Session {

@@ -20,6 +20,8 @@ pub(super) const MOST: usize = 64;
 pub(super) struct Changes {
     /// Made, but their transaction may still take them back.
     pending: Vec<SettingChange>,
+    /// Sent since the last time, made or not yet.
+    sent: Vec<SettingChange>,
     /// For good.
     pub(super) settled: Vec<SettingChange>,
     /// Reset among other statements of one text, although they have a startup value.
@@ -49,34 +51,33 @@ impl Session {
         }
         self.parse_for_itself();
         self.frozen |= is_frozen(&found.name);
-        self.changes.get_or_insert_default();
-        Some(found.into())
+        let change = SettingChange::from(found);
+        Some(self.note_sent(change))
     }
 
     /// As [`Session::carry`], for RESET ALL by the extended protocol.
     pub(super) fn carry_reset(&mut self) -> SettingChange {
         self.parse_for_itself();
         self.expect_changes();
-        SettingChange::ServerReset
+        self.note_sent(SettingChange::AllToStart)
     }
 
     /// What sets a setting to what it is now, in this transaction.
     pub(super) fn said_now(&self, name: &str) -> String {
-        let pending = self
-            .changes
-            .iter()
-            .flat_map(|changes| changes.pending.iter().rev());
-        for change in pending {
+        let sent = self.changes.iter().flat_map(|c| c.sent.iter().rev());
+        for change in sent {
             match change {
                 SettingChange::Set(n, given) if n == name => return given.said(name),
                 SettingChange::Reset(n) | SettingChange::Restated(n) if n == name => {
                     return self.start.said(name);
                 }
-                SettingChange::Set(..) | SettingChange::Reset(_) | SettingChange::Restated(_) => {}
-                SettingChange::AllToStart
-                | SettingChange::ResetAll
-                | SettingChange::ServerReset
-                | SettingChange::Discard => return self.start.said(name),
+                SettingChange::Set(..)
+                | SettingChange::Reset(_)
+                | SettingChange::Restated(_)
+                | SettingChange::Lost(_) => {}
+                SettingChange::AllToStart | SettingChange::ResetAll | SettingChange::Discard => {
+                    return self.start.said(name);
+                }
             }
         }
         self.settings.said(name)
@@ -110,7 +111,13 @@ impl Session {
         let Named::Text(name) = name else { return None };
         self.parse_for_itself();
         self.expect_changes();
-        Some(SettingChange::Restated(name))
+        Some(self.note_sent(SettingChange::Restated(name)))
+    }
+
+    fn note_sent(&mut self, change: SettingChange) -> SettingChange {
+        let changes = self.changes.get_or_insert_default();
+        changes.sent.push(change.clone());
+        change
     }
 
     /// A sole RESET ALL, followed by the session's startup settings.
@@ -174,17 +181,11 @@ impl Session {
         match change {
             SettingChange::Set(name, _)
             | SettingChange::Reset(name)
-            | SettingChange::Restated(name) => {
+            | SettingChange::Restated(name)
+            | SettingChange::Lost(name) => {
                 self.ask_for(std::iter::once(name));
             }
-            SettingChange::ServerReset if !self.start.list().is_empty() => {
-                self.restart_all();
-                self.ask_about_all();
-            }
-            SettingChange::AllToStart
-            | SettingChange::ResetAll
-            | SettingChange::ServerReset
-            | SettingChange::Discard => {
+            SettingChange::AllToStart | SettingChange::ResetAll | SettingChange::Discard => {
                 let names: Vec<String> = self.settings.names().map(str::to_owned).collect();
                 self.ask_for(names.into_iter());
             }
@@ -224,6 +225,7 @@ impl Session {
         if let Some(changes) = &mut self.changes {
             self.verify |= !changes.asked.is_empty();
             changes.pending.clear();
+            changes.sent.clear();
             self.epoch = self.epoch.wrapping_add(1);
         }
     }
@@ -256,14 +258,15 @@ impl Session {
             return;
         };
         let since = changes.since.take().unwrap_or(self.epoch);
+        changes.sent.clear();
         let settled = std::mem::take(&mut changes.settled);
         let wanted = table.change(&self.settings, &settled);
         for change in &settled {
             link.settings = match change {
                 // Note of it was taken when it happened.
                 SettingChange::ResetAll | SettingChange::Discard => continue,
-                SettingChange::ServerReset => table.reset(&link.settings),
-                SettingChange::AllToStart => table.to_start(&self.start, &link.settings),
+                SettingChange::Lost(name) => table.without(&link.settings, name),
+                SettingChange::AllToStart => table.with_start(&self.start, &link.settings),
                 // Sent in the place of a RESET: the session's start, whatever was there.
                 SettingChange::Restated(name) => {
                     let start = self.start.start(name).unwrap_or_default();

@@ -93,6 +93,20 @@ impl Expected {
         )
     }
 
+    /// Whether its reply is, or may be, read as ours: [`super::reply::Replies::own_reply`].
+    #[inline]
+    pub(super) fn is_ours_to_read(&self) -> bool {
+        matches!(
+            self,
+            Self::Inquiry(_)
+                | Self::Listing(_)
+                | Self::Verify(_)
+                | Self::Own(_)
+                | Self::SetQuery(_)
+                | Self::Set(_)
+        )
+    }
+
     /// Whether its reply is nobody's business but ours.
     pub(super) fn is_swallowed(&self) -> bool {
         matches!(

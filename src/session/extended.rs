@@ -6,6 +6,7 @@ use super::expected::{By, Change, Expected, Feed};
 use super::flow::Flow;
 use super::link::{Batch, Link, Portal, Presence, Standing, TxStatus, Unnamed};
 use super::pins::{Sent, Text};
+use super::settings::SettingChange;
 use super::simple::forbid_blocks;
 use super::statement::{NAME_PREFIX, Statement, Statements};
 use super::{Leased, Message, Renamed, Session, Verdict, must_be_certain};
@@ -364,6 +365,8 @@ impl Session {
                     restated.or_else(|| self.carry(text, leased.mode))
                 } else if survey.sets() {
                     self.carry_restated(statement.text())
+                } else if survey.effect == Effect::DiscardAll && !self.start.list().is_empty() {
+                    Some(SettingChange::Discard)
                 } else if survey.resets() && !survey.several() {
                     Some(self.carry_reset())
                 } else {
@@ -375,6 +378,16 @@ impl Session {
             None => Expected::Execute(Feed::Due),
         });
         flow.pass(message.range());
+        let resets = |e: &Expected| match e {
+            Expected::Set(change) => {
+                matches!(**change, SettingChange::AllToStart | SettingChange::Discard)
+            }
+            _ => false,
+        };
+        if link.expected.back().is_some_and(resets) {
+            // The server does not know the session's start.
+            self.put_start(link, flow.own());
+        }
     }
 
     pub(super) fn describe(

@@ -64,7 +64,7 @@ impl Inquiry {
         sql.extend_from_slice(if self.settings { SETTINGS } else { "''" }.as_bytes());
         for name in &self.names {
             sql.extend_from_slice(b",pg_catalog.current_setting(");
-            super::settings::put_literal(sql, name);
+            super::saying::put_literal(sql, name);
             sql.extend_from_slice(b",true)");
         }
     }

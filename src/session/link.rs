@@ -8,22 +8,12 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::Session;
 use super::expected::{By, Change, Expected, Feed};
 use super::settings::Settings;
 use super::statement::Statement;
-use crate::config::ResetWhen;
 
 /// Bytes kept of the notices of our own queries.
 const MOST_NOTICES: usize = 4096;
-
-/// Takes all settings back to their start.
-const SETTINGS: &[u8] = b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL";
-
-/// Takes everything back that DISCARD ALL does, but for what the protocol has prepared.
-const EVERYTHING: &[u8] =
-    b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;UNLISTEN *;CLOSE ALL;\
-SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP;DISCARD SEQUENCES";
 
 /// Where an extended-protocol batch stands, as far as we have sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,18 +152,20 @@ pub struct Link {
     /// What it had when it was fresh, and has again after DISCARD ALL.
     pub(super) fresh: Rc<Settings>,
     /// What is sent next waits until our own query is answered.
-    awaiting: bool,
+    pub(super) awaiting: bool,
     /// Notices of our own last query.
-    notices: Vec<u8>,
+    pub(super) notices: Vec<u8>,
     /// What the client was told of settings before its DISCARD ALL: the server now goes back to
     /// its own start, which is not what the client is to hear.
     pub(super) hushed: Option<Vec<(String, String)>>,
+    /// Settings of which the client was told other values than the server has, until its next lease.
+    pub(super) told: Vec<(String, String)>,
     /// What a query of our own has listed.
     pub(super) listed: Option<Vec<(String, String)>>,
     /// Functions may have changed settings that nobody knows of.
     pub(super) strange: bool,
     /// The session that had it last.
-    last: u64,
+    pub(super) last: u64,
     /// The role of its login, as the server names it.
     pub(super) login: Box<str>,
     pub(super) fault: Option<Box<[u8]>>,
@@ -195,6 +187,7 @@ impl Link {
             awaiting: false,
             notices: Vec::new(),
             hushed: None,
+            told: Vec::new(),
             listed: None,
             strange: false,
             last: 0,
@@ -318,100 +311,6 @@ impl Link {
     /// The error of our own last query, as ErrorResponse fields.
     pub fn take_fault(&mut self) -> Option<Box<[u8]>> {
         self.fault.take()
-    }
-
-    /// Appends a query of our own, whose replies are swallowed.
-    pub fn put_own_query(&mut self, sql: &[u8], out: &mut Vec<u8>) {
-        self.fault = None;
-        self.notices.clear();
-        self.unnamed = Unnamed::None;
-        self.expected.push_back(Expected::Query(By::Proxy));
-        crate::wire::frame::put(out, b'Q', &[sql, b"\0"]);
-    }
-
-    /// Appends what gives it the settings `wanted`; true: something was to be done.
-    pub fn put_settings(&mut self, wanted: &Rc<Settings>, out: &mut Vec<u8>) -> bool {
-        if Rc::ptr_eq(&self.settings, wanted) {
-            return false;
-        }
-        let mut sql = Vec::new();
-        wanted.put_change(&self.settings, &mut sql);
-        self.settings = Rc::clone(wanted);
-        if !sql.is_empty() {
-            self.put_own_query(&sql, out);
-        }
-        !sql.is_empty()
-    }
-
-    /// At rest: appends what makes it fit for a session's next transaction.
-    #[inline]
-    pub fn prepare_for(&mut self, session: &Session, when: ResetWhen, out: &mut Vec<u8>) {
-        let same = Rc::ptr_eq(&self.settings, session.settings());
-        if !same || self.strange || when == ResetWhen::Always {
-            self.make_fit(session, when, out);
-        }
-    }
-
-    #[cold]
-    fn make_fit(&mut self, session: &Session, when: ResetWhen, out: &mut Vec<u8>) {
-        if session.pin().is_none() {
-            self.put_reset(session, when, out);
-        }
-        let roles = self.settings.has_role() || session.settings().has_role();
-        let put = self.put_settings(session.settings(), out);
-        // If one failed what is sent behind it would run all the same.
-        self.awaiting = put && roles;
-    }
-
-    /// Whether nothing may be sent before our own query is answered.
-    #[inline]
-    pub fn is_awaiting(&mut self) -> bool {
-        self.awaiting &= !self.expected.is_empty();
-        self.awaiting
-    }
-
-    /// Appends what makes it fit for a session that shares it, whatever the last one has left.
-    pub(super) fn put_reset(&mut self, session: &Session, when: ResetWhen, out: &mut Vec<u8>) {
-        let other = std::mem::replace(&mut self.last, session.serial()) != session.serial();
-        let sql = match when {
-            ResetWhen::Always if other => EVERYTHING,
-            _ if self.strange => SETTINGS,
-            _ => return,
-        };
-        self.strange = false;
-        self.settings = Rc::clone(&self.fresh);
-        self.put_own_query(sql, out);
-    }
-
-    /// Appends what finds out what the session's transaction has left.
-    pub fn put_inquiry(&mut self, session: &mut Session, out: &mut Vec<u8>) {
-        // What the session wants set first waits for the answer, and so does its next request.
-        self.awaiting = session.restarts() || !Rc::ptr_eq(&self.settings, session.settings());
-        let inquiry = session.inquire();
-        let mut sql = Vec::new();
-        inquiry.put(&mut sql);
-        self.unnamed = Unnamed::None;
-        self.expected
-            .push_back(Expected::Inquiry(Box::new(inquiry)));
-        crate::wire::frame::put(out, b'Q', &[&sql, b"\0"]);
-    }
-
-    /// Appends what lists what [`super::Catalog::read`] takes.
-    pub fn put_listing(&mut self, sql: &[u8], out: &mut Vec<u8>) {
-        self.fault = None;
-        self.unnamed = Unnamed::None;
-        self.expected.push_back(Expected::Listing(Vec::new()));
-        crate::wire::frame::put(out, b'Q', &[sql, b"\0"]);
-    }
-
-    /// What was listed.
-    pub fn take_listed(&mut self) -> Option<Vec<(String, String)>> {
-        self.listed.take()
-    }
-
-    /// Appends DISCARD ALL: all that a former session may have left and that it is known to undo.
-    pub fn put_discard(&mut self, out: &mut Vec<u8>) {
-        self.put_own_query(b"DISCARD ALL", out);
     }
 
     /// Makes sure the server has the statement: evicts and parses where it must.
@@ -602,20 +501,18 @@ impl Link {
         std::mem::take(&mut self.notices)
     }
 
-    /// Takes note of a reported setting; whether it is news.
-    pub(super) fn note_parameter(&mut self, body: &[u8]) -> bool {
+    /// Takes note of a reported setting.
+    pub(super) fn note_parameter(&mut self, body: &[u8]) {
         let mut fields = body
             .split(|b| *b == 0)
             .map(|f| String::from_utf8_lossy(f).into_owned());
         let (Some(name), Some(value)) = (fields.next(), fields.next()) else {
-            return true;
+            return;
         };
         match self.reported.iter_mut().find(|(n, _)| *n == name) {
-            Some(known) if known.1 == value => return false,
             Some(known) => known.1 = value,
             None => self.reported.push((name, value)),
         }
-        true
     }
 }
 

@@ -14,12 +14,16 @@ mod inquiry;
 mod link;
 mod message;
 mod names;
+mod own;
 mod pins;
 mod reading;
 mod reply;
+mod saying;
 mod settings;
 mod simple;
 mod statement;
+mod undo;
+mod upkeep;
 
 use std::rc::Rc;
 
@@ -88,8 +92,6 @@ pub struct Session {
     anything: bool,
     /// What was to be set may have failed.
     verify: bool,
-    /// The server connection lost one of the session's startup settings.
-    lost_start: bool,
     /// Names were given under other settings.
     reread: bool,
     /// What SQL PREPARE has prepared may leave anything.
@@ -171,7 +173,6 @@ impl Session {
             doubt: false,
             anything: false,
             verify: false,
-            lost_start: false,
             reread: false,
             prepares_anything: false,
         }

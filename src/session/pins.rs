@@ -369,8 +369,7 @@ impl Session {
             match value {
                 // The server's start is not the session's.
                 Some(value) if self.is_restarted(name, value) => {
-                    self.lost_start = true;
-                    found.push(SettingChange::Reset(name.to_owned()));
+                    found.push(SettingChange::Lost(name.to_owned()));
                 }
                 // Some of what was to be set failed, and this is not set.
                 Some(_) if !verified(name) => found.push(SettingChange::Reset(name.to_owned())),

@@ -132,6 +132,13 @@ impl Session {
 }
 
 impl Session {
+    /// Appends what gives a server connection the session's startup settings, within its batch.
+    pub(super) fn put_start(&self, link: &mut Link, out: &mut Vec<u8>) {
+        for (name, _) in self.start.list() {
+            put_switch(&self.start.said(name), link, out);
+        }
+    }
+
     /// What takes the settings by which a statement's literals were read back, and forth again.
     fn switches(&self, statement: &Statement) -> Vec<(String, String)> {
         let Some(then) = statement.told.read_under.get() else {

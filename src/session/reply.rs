@@ -4,14 +4,11 @@
 //! Sync that COPY eats, what an error skips) are in `docs/design/session.md`.
 
 use super::Session;
-use super::expected::{By, Change, Expected, Feed};
+use super::expected::{By, Expected, Feed};
 use super::flow::Flow;
-use super::inquiry::Inquiry;
-use super::link::{
-    Batch, Bound, CopyIn, Link, Parsed, Prepared, Reset, Schema, Standing, TxStatus, Unnamed,
-};
+use super::link::{Batch, Bound, CopyIn, Link, Parsed, Reset, Schema, Standing, TxStatus};
 use super::settings::SettingChange;
-use super::statement::{NAME_PREFIX, Statement};
+use super::statement::Statement;
 use crate::wire::frame::{self, HEADER, PARSE_COMPLETE};
 
 /// Longest message of the server that is looked at as a whole; longer ones pass in pieces.
@@ -98,8 +95,8 @@ impl Replies<'_> {
                 }
             }
             b'S' => {
-                let news = self.link.note_parameter(body);
-                if !news || self.link.hushed.is_some() {
+                self.link.note_parameter(body);
+                if self.link.hushed.is_some() || self.is_told(body) {
                     return Ok(Fate::Swallow);
                 }
                 Ok(self.unasked(flow))
@@ -119,24 +116,6 @@ impl Replies<'_> {
         }
     }
 
-    /// An error that names a statement as the server does, as the client does.
-    fn under_clients_names(&self, body: &[u8]) -> Option<Vec<u8>> {
-        if !body
-            .windows(NAME_PREFIX.len())
-            .any(|part| part == NAME_PREFIX)
-        {
-            return None;
-        }
-        let mut text = String::from_utf8(body.to_vec()).ok()?;
-        for (name, statement) in self.session.as_ref()?.names.iter() {
-            let server_name = str::from_utf8(statement.server_name.split_last()?.1).ok()?;
-            let quoted = |name: &str| format!("\"{name}\"");
-            let own = String::from_utf8_lossy(name);
-            text = text.replace(&quoted(server_name), &quoted(&own));
-        }
-        Some(text.into_bytes())
-    }
-
     /// Messages that come by themselves go to whoever leases, unless our own query caused them.
     fn unasked(&mut self, flow: &mut Flow<'_>) -> Fate {
         self.answer_local(flow);
@@ -152,107 +131,13 @@ impl Replies<'_> {
         }
     }
 
-    /// Whether the next row answers a question of our own.
-    fn is_asked(&self) -> bool {
-        matches!(
-            self.link.expected.front(),
-            Some(Expected::Inquiry(_) | Expected::Listing(_) | Expected::Verify(_))
-        )
-    }
-
-    /// What is ours of a reply: the answers to what we asked, and the words in which we passed the
-    /// client's RESET on. `None`: it is read as any other.
-    #[cold]
-    fn own_reply(&mut self, tag: u8, body: &[u8], flow: &mut Flow<'_>) -> Option<Fate> {
-        match (self.link.expected.front_mut()?, tag) {
-            (Expected::Inquiry(inquiry), b'D') => {
-                inquiry.read(body);
-                Some(Fate::Swallow)
-            }
-            (Expected::Listing(rows), b'D') => {
-                let mut columns = frame::columns(body)?;
-                let mut text = || {
-                    let column = columns.next().flatten().unwrap_or_default();
-                    String::from_utf8_lossy(column).into_owned()
-                };
-                rows.push((text(), text()));
-                Some(Fate::Swallow)
-            }
-            (Expected::Inquiry(_) | Expected::Listing(_), b'T' | b'C') => Some(Fate::Swallow),
-            (Expected::SetQuery(change), b'C') if body == b"SET\0" => match **change {
-                SettingChange::AllToStart => Some(Fate::Swallow),
-                SettingChange::Restated(_) => self.restate(flow),
-                _ => None,
-            },
-            (Expected::Set(change), b'C') if **change == SettingChange::ServerReset => {
-                self.hush();
-                None
-            }
-            (Expected::Set(change), b'C') if body == b"SET\0" => match **change {
-                SettingChange::Restated(_) => self.restate(flow),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// All settings go back to the server connection's start; what the server reports of it, from
-    /// here to its ReadyForQuery, is not what the client is to hear.
-    fn hush(&mut self) {
-        let fresh = &self.link.fresh;
-        let other = |session: &&mut Session| !session.start.same(fresh);
-        if self.link.hushed.is_none() && self.session.as_ref().is_some_and(other) {
-            self.link.hushed = Some(self.link.reported.clone());
-        }
-    }
-
-    /// What the client hears of settings: where the server connection is back at its own start it
-    /// is the session's.
-    fn tell_start(&mut self, flow: &mut Flow<'_>) {
-        let before = self.link.hushed.take().unwrap_or_default();
-        let start = self.session.as_ref().map(|session| &session.start);
-        let restarted = self.session.as_ref().map_or(&[][..], |s| s.restarted());
-        for (name, now) in &mut self.link.reported {
-            let told = before.iter().find(|(n, _)| n == name);
-            let at_start = self.link.fresh.shown(name) == Some(now);
-            let folded = name.to_ascii_lowercase();
-            let starts = start.filter(|s| at_start && s.start(&folded).is_some());
-            let starts = starts.filter(|_| restarted.is_empty() || restarted.contains(&folded));
-            if let Some(value) = starts.and_then(|s| s.shown(name)) {
-                value.clone_into(now);
-            }
-            if told.is_none_or(|(_, told)| told != now) {
-                let fields = [name.as_bytes(), b"\0", now.as_bytes(), b"\0"];
-                frame::put(flow.own(), b'S', &fields);
-            }
-        }
-    }
-
-    /// Whether the client's statement may have lost startup values.
-    fn restarts(&self) -> bool {
-        let front = self.link.expected.front();
-        let own = front.is_some_and(Expected::is_swallowed);
-        let session = self.session.as_ref();
-        !own && session.is_some_and(|session| session.restarts())
-    }
-
-    fn restate(&mut self, flow: &mut Flow<'_>) -> Option<Fate> {
-        self.completed(b"RESET\0");
-        frame::put(flow.own(), b'C', &[b"RESET\0"]);
-        if matches!(self.link.expected.front(), Some(Expected::Set(_))) {
-            self.answered();
-        }
-        Some(Fate::Swallow)
-    }
-
     fn reply(&mut self, tag: u8, body: &[u8], flow: &mut Flow<'_>) -> Result<Fate, Desync> {
         self.answer_local(flow);
         if tag == b'Z' && self.link.hushed.is_some() {
             self.tell_start(flow);
         }
-        if let Some(
-            Expected::Inquiry(_) | Expected::Listing(_) | Expected::SetQuery(_) | Expected::Set(_),
-        ) = self.link.expected.front()
+        let front = self.link.expected.front();
+        if front.is_some_and(Expected::is_ours_to_read)
             && let Some(fate) = self.own_reply(tag, body, flow)
         {
             return Ok(fate);
@@ -265,13 +150,24 @@ impl Replies<'_> {
         } else {
             Fate::Pass
         };
+        if self.progress(tag, body)? == Progress::Done {
+            self.answered();
+        }
+        Ok(fate)
+    }
+
+    /// What a message means for the request that it answers.
+    #[inline]
+    fn progress(&mut self, tag: u8, body: &[u8]) -> Result<Progress, Desync> {
+        let Some(front) = self.link.expected.front() else {
+            return Err(Desync::Unasked(char::from(tag)));
+        };
         let done = match (front, tag) {
             (
                 Expected::Query(_) | Expected::Deallocate(..) | Expected::SetQuery(_),
                 b'T' | b'D' | b'd' | b'c' | b'I' | b'H',
             )
             | (Expected::Execute(_), b'D' | b'd' | b'c' | b'H')
-            | (Expected::Verify(_), b't')
             | (Expected::Call, b'V') => false,
             (Expected::Query(_) | Expected::Deallocate(..) | Expected::SetQuery(_), b'C') => {
                 self.completed(body);
@@ -302,20 +198,12 @@ impl Replies<'_> {
             )
             | (Expected::Bind, b'2')
             | (Expected::Close(_) | Expected::CloseUnnamed(_) | Expected::Evict(_), b'3') => true,
-            (Expected::Own(_), b'D') => false,
             (Expected::Describe(of), b't' | b'T' | b'n') => {
                 if let Some(statement) = of.as_ref().filter(|_| self.link.left == 0) {
                     statement.told.note(tag, body);
                 }
                 tag != b't'
             }
-            (Expected::Verify(statement), b'T' | b'n') => {
-                let agrees = statement.told.agrees(tag, body);
-                let id = statement.id;
-                self.verified(id, agrees);
-                true
-            }
-            (Expected::Own(ends), tag) if *ends == tag => true,
             (
                 Expected::Query(_)
                 | Expected::Deallocate(..)
@@ -332,15 +220,12 @@ impl Replies<'_> {
             }
             _ => return Err(Desync::Unasked(char::from(tag))),
         };
-        if done {
-            self.answered();
-        }
-        Ok(fate)
+        Ok(if done { Progress::Done } else { Progress::More })
     }
 
     /// The first request has had its whole reply.
     #[inline]
-    fn answered(&mut self) {
+    pub(super) fn answered(&mut self) {
         let Some(answered) = self.link.expected.pop_front() else {
             return;
         };
@@ -348,11 +233,7 @@ impl Replies<'_> {
             self.link.journal.pop_front();
         }
         match answered {
-            Expected::Execute(_) => {
-                if !self.link.may_copy() {
-                    self.link.bound = Bound::Plain;
-                }
-            }
+            Expected::Execute(_) if !self.link.may_copy() => self.link.bound = Bound::Plain,
             Expected::Parse(by, statement) => self.parsed(by, &statement),
             Expected::Inquiry(inquiry) => self.inquired(*inquiry),
             Expected::Listing(rows) => self.link.listed = Some(rows),
@@ -369,28 +250,6 @@ impl Replies<'_> {
         let held = self.link.prepared.get_mut(&statement.id);
         if let Some(held) = held.filter(|_| !verified) {
             held.parse = Parsed::Done;
-        }
-    }
-
-    /// What we asked is answered.
-    fn inquired(&mut self, mut inquiry: Inquiry) {
-        self.link.strange |= inquiry.strange;
-        if let Some(session) = &mut self.session {
-            inquiry.hide_login(&self.link.login);
-            session.answered(inquiry);
-            self.link.strange |= std::mem::take(&mut session.lost_start);
-        }
-    }
-
-    /// Whether a statement is the one that the client knows.
-    #[cold]
-    fn verified(&mut self, id: u64, agrees: bool) {
-        if let Some(held) = self.link.prepared.get_mut(&id) {
-            held.parse = if agrees { Parsed::Done } else { Parsed::Stale };
-        }
-        if !agrees {
-            // Whoever prepares the text from now on gets a new statement.
-            self.link.schema = self.link.schema.max(Schema::Relations);
         }
     }
 
@@ -465,7 +324,7 @@ impl Replies<'_> {
     }
 
     /// CommandComplete: some commands make prepared statements vanish.
-    fn completed(&mut self, body: &[u8]) {
+    pub(super) fn completed(&mut self, body: &[u8]) {
         self.link.copy = CopyIn::None;
         self.link.schema = self.link.schema.max(changed_by(body));
         if matches!(body, b"RESET\0" | b"SET\0") && self.restarts() {
@@ -493,6 +352,12 @@ impl Replies<'_> {
                 self.hush();
                 self.link.strange = false;
                 self.all_reset(SettingChange::Discard);
+                if let Some(Expected::Set(_)) = self.link.expected.front()
+                    && let Some(session) = &self.session
+                {
+                    // Its startup settings follow in the same batch.
+                    self.link.settings = std::rc::Rc::clone(&session.start);
+                }
             }
             if let Some(session) = &mut self.session {
                 session.names.forget_all(&self.link.journal);
@@ -593,82 +458,18 @@ impl Replies<'_> {
             }
         }
     }
+}
 
-    /// The server answers nothing more of this batch: takes back what the skipped requests did, the
-    /// last one first, since a statement may have been evicted and parsed again within the batch.
-    fn skip_to_sync(&mut self) {
-        let link = &mut *self.link;
-        let failed_parse = match link.expected.front() {
-            Some(Expected::ParseUnnamed(by)) => Some(*by),
-            _ => None,
-        };
-        let sync = |e: &Expected| matches!(e, Expected::Sync(_));
-        let end = link.expected.iter().position(sync);
-        let skipped: Vec<Expected> = link
-            .expected
-            .drain(..end.unwrap_or(link.expected.len()))
-            .collect();
-        let undone = skipped.iter().filter(|e| e.is_journalled()).count();
-        // Backwards: what was evicted may have been parsed before, or is parsed again behind.
-        for expected in skipped.into_iter().rev() {
-            match expected {
-                Expected::Parse(_, statement) => {
-                    link.prepared.remove(&statement.id);
-                }
-                Expected::Evict(statement) => {
-                    let held = Prepared {
-                        used: link.clock,
-                        parse: Parsed::Done,
-                        statement,
-                    };
-                    link.prepared.insert(held.statement.id, held);
-                }
-                _ => {}
-            }
-        }
-        if end.is_none() {
-            link.batch = Batch::Skipping;
-        }
-        if !link.may_copy() {
-            link.bound = Bound::Plain;
-        }
-        self.undo(undone, failed_parse);
-    }
-
-    /// Takes back the oldest changes. `failed_parse`: the first request was a Parse of the unnamed
-    /// statement; the server drops the old one before it reads the new one.
-    fn undo(&mut self, undone: usize, failed_parse: Option<By>) {
-        let link = &mut *self.link;
-        let changes: Vec<Change> = link.journal.drain(..undone).collect();
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        let mut unnamed = None;
-        for change in changes.into_iter().rev() {
-            match change {
-                Change::Unnamed { own, there } => unnamed = Some((own, there)),
-                change => session.names.undo(change),
-            }
-        }
-        let Some((mut before, mut there_before)) = unnamed else {
-            return;
-        };
-        if let Some(by) = failed_parse {
-            there_before = Unnamed::None;
-            before = before.filter(|_| by == By::Proxy);
-        }
-        let later = link.journal.iter_mut().find_map(|change| match change {
-            Change::Unnamed { own, there } => Some((own, there)),
-            Change::Added(_) | Change::Removed(..) | Change::Void => None,
-        });
-        let (own, there) = later.unwrap_or((&mut session.unnamed, &mut link.unnamed));
-        (*own, *there) = (before, there_before);
-    }
+/// Whether a request has had its whole reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    More,
+    Done,
 }
 
 /// Whether the client sees a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Pass,
     Swallow,
 }

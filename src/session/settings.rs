@@ -15,7 +15,7 @@ use crate::wire::sql::{Assignment, encoding_is_safe, is_short_limit};
 pub type Setting = (String, String);
 
 /// Roles, which are taken on behind all else, and awaited: what follows must not run without them.
-const ROLES: [&str; 2] = ["session_authorization", "role"];
+pub(super) const ROLES: [&str; 2] = ["session_authorization", "role"];
 
 /// Settings by which literals are read once, when a statement is parsed; other settings count when
 /// it is executed, or have it parsed anew (`search_path`).
@@ -60,12 +60,12 @@ pub(super) enum SettingChange {
     Reset(String),
     /// Back to its start, by a SET that stands for the client's RESET.
     Restated(String),
+    /// Back to its start, which the server connection has lost.
+    Lost(String),
     /// All but the role back to the session's start, where the server connection is now, too.
     AllToStart,
     /// All but the role back to their start: the server connection to its own.
     ResetAll,
-    /// The same by the extended protocol, in a transaction that may take it back.
-    ServerReset,
     /// As `ResetAll`, and the role.
     Discard,
 }
@@ -83,8 +83,10 @@ impl SettingChange {
     /// The setting that it is about; `None`: all.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
-            Self::Set(name, _) | Self::Reset(name) | Self::Restated(name) => Some(name),
-            Self::AllToStart | Self::ResetAll | Self::ServerReset | Self::Discard => None,
+            Self::Set(name, _) | Self::Reset(name) | Self::Restated(name) | Self::Lost(name) => {
+                Some(name)
+            }
+            Self::AllToStart | Self::ResetAll | Self::Discard => None,
         }
     }
 }
@@ -100,7 +102,7 @@ impl From<Assignment> for SettingChange {
 
 /// A setting's value: how it is said to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Value<'a> {
+pub(super) enum Value<'a> {
     /// As `set_config` takes it.
     Raw(&'a str),
     /// As SQL text.
@@ -109,13 +111,13 @@ enum Value<'a> {
 
 /// What a list is found by: startup settings, and what a session has set since, both sorted by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-struct Lists {
-    startup: Vec<Setting>,
-    set: Vec<(String, Given)>,
+pub(super) struct Lists {
+    pub(super) startup: Vec<Setting>,
+    pub(super) set: Vec<(String, Given)>,
 }
 
 impl Lists {
-    fn value(&self, name: &str) -> Option<Value<'_>> {
+    pub(super) fn value(&self, name: &str) -> Option<Value<'_>> {
         let given = self.set.iter().find(|(n, _)| n == name);
         match given.map(|(_, given)| given) {
             Some(Given::Sql(value)) => Some(Value::Sql(value)),
@@ -130,7 +132,7 @@ impl Lists {
     }
 
     /// Whether it has a role other than that of the login.
-    fn has_role(&self) -> bool {
+    pub(super) fn has_role(&self) -> bool {
         ROLES.iter().any(|role| self.value(role).is_some())
     }
 
@@ -145,7 +147,7 @@ impl Lists {
     }
 
     /// Each name once.
-    fn names(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let startup = self.startup.iter().map(|(name, _)| name.as_str());
         let overridden = |name: &&str| !self.set.iter().any(|(n, _)| n == name);
         let set = self.set.iter().map(|(name, _)| name.as_str());
@@ -156,7 +158,7 @@ impl Lists {
 /// One distinct list of settings.
 #[derive(Debug)]
 pub struct Settings {
-    lists: Lists,
+    pub(super) lists: Lists,
     /// Number of the part that parsing reads; equal numbers, equal parts.
     pub scope: u32,
     /// Whether sessions with this list may take turns on a server connection: some client encodings
@@ -207,7 +209,7 @@ impl Settings {
 
     /// What gives a server connection this value of a setting.
     pub(super) fn said(&self, name: &str) -> String {
-        say(name, self.lists.value(name))
+        super::saying::say(name, self.lists.value(name))
     }
 
     /// Whether the server would show this value of a setting, as far as can be told.
@@ -233,134 +235,11 @@ impl Settings {
     pub fn same(&self, other: &Self) -> bool {
         std::ptr::eq(self, other) || self.lists == other.lists
     }
-
-    /// Appends SQL that turns `from` into `self` on a server connection; nothing if they agree.
-    pub fn put_change(&self, from: &Self, sql: &mut Vec<u8>) {
-        let (from, to) = (&from.lists, &self.lists);
-        if from == to {
-            return;
-        }
-        if from.has_role() {
-            sql.extend_from_slice(NO_ROLE);
-        }
-        let plain = |name: &&str| !ROLES.contains(name);
-        for name in from
-            .names()
-            .filter(plain)
-            .filter(|name| to.value(name).is_none())
-        {
-            sql.extend_from_slice(b"RESET ");
-            put_name(sql, name);
-            sql.push(b';');
-        }
-        let differs = |name: &&str| plain(name) && from.value(name) != to.value(name);
-        for (name, value) in to.set.iter().filter(|(name, _)| differs(&name.as_str())) {
-            let Given::Sql(value) = value else { continue };
-            sql.extend_from_slice(b"SET ");
-            put_name(sql, name);
-            sql.push(b'=');
-            sql.extend_from_slice(value.as_bytes());
-            sql.push(b';');
-        }
-        let mut separator: &[u8] = b"SELECT ";
-        for name in to.names().filter(differs) {
-            let Some(Value::Raw(value)) = to.value(name) else {
-                continue;
-            };
-            sql.extend_from_slice(separator);
-            sql.extend_from_slice(b"pg_catalog.set_config(");
-            put_literal(sql, name);
-            sql.push(b',');
-            put_literal(sql, value);
-            sql.extend_from_slice(b",false)");
-            separator = b",";
-        }
-        if separator == b"," {
-            sql.push(b';');
-        }
-        for (role, words) in ROLES
-            .iter()
-            .zip(["SET SESSION AUTHORIZATION ", "SET ROLE "])
-        {
-            if let Some(Value::Raw(name) | Value::Sql(name)) = to.value(role) {
-                sql.extend_from_slice(words.as_bytes());
-                put_literal(sql, name);
-                sql.push(b';');
-            }
-        }
-    }
-}
-
-/// Ends whatever role a session has taken on.
-pub(super) const NO_ROLE: &[u8] = b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;";
-
-/// The statement that sets a setting; nothing: that resets it.
-fn say(name: &str, value: Option<Value<'_>>) -> String {
-    let mut sql = Vec::new();
-    match value {
-        Some(Value::Sql(value)) => {
-            sql.extend_from_slice(b"SET ");
-            put_name(&mut sql, name);
-            sql.push(b'=');
-            sql.extend_from_slice(value.as_bytes());
-        }
-        Some(Value::Raw(value)) => {
-            sql.extend_from_slice(b"SELECT pg_catalog.set_config(");
-            put_literal(&mut sql, name);
-            sql.push(b',');
-            put_literal(&mut sql, value);
-            sql.extend_from_slice(b",false)");
-        }
-        None => {
-            sql.extend_from_slice(b"RESET ");
-            put_name(&mut sql, name);
-        }
-    }
-    // It was made of text.
-    String::from_utf8(sql).unwrap_or_default()
-}
-
-impl Given {
-    /// What sets a setting to it.
-    pub(super) fn said(&self, name: &str) -> String {
-        let value = match self {
-            Self::Sql(value) => Value::Sql(value),
-            Self::Raw(value) => Value::Raw(value),
-        };
-        say(name, Some(value))
-    }
 }
 
 /// Whether literals are read by a setting once, when a statement is parsed.
 pub(super) fn is_frozen(name: &str) -> bool {
     FROZEN.contains(&name)
-}
-
-/// Quotes a literal; `E''` reads the same whatever `standard_conforming_strings` says (manual 4.1.2.2).
-pub(super) fn put_literal(sql: &mut Vec<u8>, text: &str) {
-    sql.extend_from_slice(b"E'");
-    for byte in text.bytes() {
-        if byte == b'\'' || byte == b'\\' {
-            sql.push(byte);
-        }
-        sql.push(byte);
-    }
-    sql.push(b'\'');
-}
-
-/// Quotes a setting's name: custom ones have dots, which stay outside the quotes.
-fn put_name(sql: &mut Vec<u8>, name: &str) {
-    for (i, part) in name.split('.').enumerate() {
-        if i > 0 {
-            sql.push(b'.');
-        }
-        sql.push(b'"');
-        sql.extend(
-            part.bytes()
-                .flat_map(|b| std::iter::repeat_n(b, 1 + usize::from(b == b'"'))),
-        );
-        sql.push(b'"');
-    }
 }
 
 /// The distinct lists of one pool.
@@ -418,10 +297,10 @@ impl SettingsTable {
         for change in changes {
             let (name, value) = match change {
                 SettingChange::Set(name, value) => (name, Some(value)),
-                SettingChange::Reset(name) | SettingChange::Restated(name) => (name, None),
-                SettingChange::AllToStart
-                | SettingChange::ResetAll
-                | SettingChange::ServerReset => {
+                SettingChange::Reset(name)
+                | SettingChange::Restated(name)
+                | SettingChange::Lost(name) => (name, None),
+                SettingChange::AllToStart | SettingChange::ResetAll => {
                     lists.set.retain(|(n, _)| ROLES.contains(&n.as_str()));
                     continue;
                 }
@@ -440,7 +319,7 @@ impl SettingsTable {
     }
 
     /// What a server connection has that was given a session's startup settings and kept its role.
-    pub(super) fn to_start(&mut self, start: &Settings, from: &Settings) -> Rc<Settings> {
+    pub(super) fn with_start(&mut self, start: &Settings, from: &Settings) -> Rc<Settings> {
         let lists = Lists {
             startup: start.lists.startup.clone(),
             set: from.lists.only(|name| ROLES.contains(&name)).set,
@@ -448,10 +327,9 @@ impl SettingsTable {
         self.find(lists)
     }
 
-    /// What a server connection has after a `RESET ALL` there: nothing but the role.
-    pub(super) fn reset(&mut self, from: &Settings) -> Rc<Settings> {
-        let mut lists = from.lists.only(|name| ROLES.contains(&name));
-        lists.startup.clear();
+    /// What a server connection has that has lost a setting, startup value and all.
+    pub(super) fn without(&mut self, from: &Settings, name: &str) -> Rc<Settings> {
+        let lists = from.lists.only(|n| n != name);
         self.find(lists)
     }
 
@@ -526,31 +404,6 @@ fn canonical(settings: &[Setting]) -> Vec<Setting> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn change(from: &[(&str, &str)], to: &[(&str, &str)]) -> String {
-        let own = |l: &[(&str, &str)]| -> Vec<Setting> {
-            l.iter()
-                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
-                .collect()
-        };
-        let mut table = SettingsTable::default();
-        let (from, to) = (table.intern(&own(from)), table.intern(&own(to)));
-        let mut sql = Vec::new();
-        to.put_change(&from, &mut sql);
-        String::from_utf8(sql).expect("settings are text")
-    }
-
-    #[test]
-    fn only_differences_are_sent() {
-        assert_eq!(change(&[("a", "1")], &[("A", "0"), ("a", "1")]), "");
-        assert_eq!(
-            change(
-                &[("a", "1"), ("my.x", "y")],
-                &[("a", "2"), ("b", r"it's \")]
-            ),
-            r#"RESET "my"."x";SELECT pg_catalog.set_config(E'a',E'2',false),pg_catalog.set_config(E'b',E'it''s \\',false);"#
-        );
-    }
 
     #[test]
     fn scope_ignores_what_parsing_does_not_read() {

@@ -14,6 +14,7 @@ mod pools;
 mod relay;
 mod run;
 mod servers;
+mod state;
 mod timeouts;
 
 use std::net::IpAddr;

@@ -10,10 +10,8 @@ use super::clients::ClientState;
 use super::run::{READ, Turn, Worker};
 use super::servers::ServerState;
 use crate::config::PoolMode;
-use crate::error::{ClientError, SqlState};
 use crate::session::{Desync, Flow, Leased, Replies, Schema, Step, Verdict};
 use crate::stream::{ReadOutcome, Stream};
-use crate::wire::sql::PinReason;
 
 /// Replies that a client may leave unread before its requests wait.
 const UNREAD: usize = 16 * 1024;
@@ -281,7 +279,7 @@ impl Worker {
     }
 
     /// What the server said before it went is still to be read.
-    fn server_unwritable(&mut self, server: usize) {
+    pub(super) fn server_unwritable(&mut self, server: usize) {
         let gone = &mut self.servers[server].socket;
         (gone.readable, gone.closing) = (true, true);
         self.ready
@@ -441,83 +439,6 @@ impl Worker {
         self.settle(client);
     }
 
-    /// The session has changed settings for good: from now on they follow it.
-    #[cold]
-    fn adopt_settings(&mut self, client: usize, server: usize) {
-        let client = &mut self.clients[client];
-        let pool = &mut self.pools[client.pool];
-        let link = &mut self.servers[server].link;
-        client.session.adopt(link, &mut pool.settings);
-    }
-
-    /// The schema is another one: texts mean something else, and so may functions.
-    #[cold]
-    fn schema_changed(&mut self, server: usize, changed: Schema) {
-        let temporary = match self.servers[server].state {
-            ServerState::Leased(client) => self.clients[client].session.has_temporary(),
-            _ => false,
-        };
-        let now = self.now;
-        let pool = &mut self.pools[self.servers[server].pool];
-        pool.statements.renew();
-        if changed == Schema::Routines || !(temporary || pool.catalog.known().is_clean()) {
-            pool.catalog.outdate(now);
-        }
-    }
-
-    /// Asks what the session's transaction has left.
-    #[cold]
-    fn inquire(&mut self, slot: usize, server: usize) {
-        let held = &mut self.servers[server];
-        let mut sql = Vec::new();
-        held.link
-            .put_inquiry(&mut self.clients[slot].session, &mut sql);
-        if held.socket.send(&sql).is_err() {
-            self.server_unwritable(server);
-        }
-    }
-
-    /// A session has begun or ceased to keep its server connection for itself.
-    #[cold]
-    fn count_pin(&mut self, slot: usize) {
-        let client = &mut self.clients[slot];
-        let pool = &mut self.pools[client.pool];
-        client.counted = client.session.keeps();
-        if client.counted {
-            pool.pinned += 1;
-        } else {
-            pool.pinned -= 1;
-            client.told = false;
-        }
-    }
-
-    /// Whether what has pinned a session is gone.
-    #[cold]
-    fn is_released(&mut self, slot: usize) -> bool {
-        let session = &mut self.clients[slot].session;
-        let released = session.is_released();
-        if session.keeps() != self.clients[slot].counted {
-            self.count_pin(slot);
-        }
-        released
-    }
-
-    /// A transaction is over and the session stays where it is: one line a pin.
-    #[cold]
-    fn pinned(&mut self, slot: usize) {
-        let client = &mut self.clients[slot];
-        let pool = &self.pools[client.pool];
-        let Some(reason) = client.session.pin() else {
-            return;
-        };
-        if pool.pinned > pool.limits().pins() {
-            return self.close_client(slot, &too_many_pins(reason));
-        }
-        client.told = true;
-        let (tenant, role, reason) = (pool.tenant.slug(), &client.role, reason.as_str());
-        tracing::info!(%tenant, %role, reason, "session pinned to its server connection");
-    }
-
     /// The one place where a lease ends: everything is answered, complete and sent, nothing pins.
     #[inline]
     pub(super) fn settle(&mut self, slot: usize) {
@@ -562,13 +483,4 @@ impl Worker {
             self.settle(client);
         }
     }
-}
-
-/// What a client is told whose functions have left what keeps it where it is.
-fn too_many_pins(reason: PinReason) -> ClientError {
-    let text = format!(
-        "too many sessions of this pool keep a server connection for themselves, this one by {}",
-        reason.as_str()
-    );
-    ClientError::fatal(SqlState::TOO_MANY, text).with_hint("the limit is pool.max_pins")
 }

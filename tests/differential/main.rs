@@ -28,8 +28,9 @@
 //!   name. NULL, empty and unknown are taken for the same where a direct connection has no value.
 //! - `currval` and `lastval` in a later transaction; `pg_prepared_statements`: not asked.
 //! - Where in the server's code a statement of a failed transaction was refused (25P02).
-//! - RESET ALL beside other statements in one query, by a session with startup parameters: up to the
+//! - RESET beside other statements in one query, by a session with startup parameters: up to the
 //!   end of its transaction it sees the server's values. Not said.
+//! - Describe of a statement in a failed transaction, on a server connection that does not have it.
 //! - Process ids, numbers of temporary schemas and of tables, names of the databases.
 #![allow(
     clippy::unwrap_used,

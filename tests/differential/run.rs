@@ -201,7 +201,7 @@ impl Run<'_> {
 
     fn step(&mut self, at: usize, step: &Step) -> Result<Went, Box<Difference>> {
         let starts = !self.sequence.startup[step.session].is_empty();
-        if self.would_wait(step.session) || (starts && step.resets_all_among_others()) {
+        if self.would_wait(step.session) || (starts && step.resets_among_others()) {
             self.counts.skipped += step.statements();
             return Ok(Went::On);
         }

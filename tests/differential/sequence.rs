@@ -161,10 +161,19 @@ impl Step {
         .any(|word| said.contains(word))
     }
 
-    /// Whether one query says RESET ALL and more.
-    pub(crate) fn resets_all_among_others(&self) -> bool {
+    /// Whether it says a statement, and not only names of some.
+    pub(crate) fn has_text(&self) -> bool {
+        let text = |op: &Op| matches!(op, Op::Query(_) | Op::Parse(..) | Op::Run(_));
+        self.ops.iter().any(text)
+    }
+
+    /// Whether one query takes a setting back to its start, and says more.
+    pub(crate) fn resets_among_others(&self) -> bool {
+        let resets = |text: &String| {
+            text.starts_with("RESET") || text.ends_with("DEFAULT") || text.ends_with("LOCAL")
+        };
         let among = |op: &Op| match op {
-            Op::Query(texts) => texts.len() > 1 && texts.iter().any(|text| text == "RESET ALL"),
+            Op::Query(texts) => texts.len() > 1 && texts.iter().any(resets),
             _ => false,
         };
         self.ops.iter().any(among)

@@ -209,7 +209,9 @@ fn a_proxy_out_of_descriptors_recovers() {
     drop(silent);
     eventually("the silent ones have gone", || proxy.app.clients() == 1);
     assert_eq!(proxy.client(&database.name).value("SELECT 3"), "3");
-    assert_eq!(log.count("accepting clients again"), 1);
+    // It may have run short again while the silent ones went, one by one.
+    let short = log.count("cannot accept clients for now");
+    assert_eq!(log.count("accepting clients again"), short);
 }
 
 /// The log of this process.
