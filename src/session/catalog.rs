@@ -2,9 +2,10 @@
 //!
 //! A text shows the functions that it names, not those behind a view, a trigger, a default or an
 //! operator. The catalog is read once per pool over a server connection of the tenant's own
-//! ([`QUERY`]) and tells the names by which a function can be reached that could leave state
+//! ([`Catalog::query`]) and tells the names by which a function can be reached that could leave state
 //! behind. A statement in which none of them occurs is clean.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::wire::sql::{Survey, has_word};
@@ -13,7 +14,10 @@ use crate::wire::sql::{Survey, has_word};
 const MOST: usize = 2_000;
 
 /// Reads what [`Catalog::read`] takes: rows of a kind and a name.
-pub const QUERY: &str = include_str!("catalog.sql");
+const QUERY: &str = include_str!("catalog.sql");
+
+/// In [`QUERY`], the body of a function in standard SQL, which servers before 14 do not know.
+const SQL_BODY: &str = "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)";
 
 /// What is known of a database's own functions.
 #[derive(Debug, Default)]
@@ -61,7 +65,19 @@ pub(super) enum Suspicion {
 }
 
 impl Catalog {
-    /// Takes the rows of [`QUERY`].
+    /// What a server of that version is asked (`server_version`, as it reports it).
+    pub fn query(version: Option<&str>) -> Cow<'static, str> {
+        let major = version.and_then(|version| {
+            let digits = version.split(|c: char| !c.is_ascii_digit()).next();
+            digits.and_then(|digits| digits.parse::<u32>().ok())
+        });
+        match major {
+            Some(major) if major < 14 => Cow::Owned(QUERY.replace(SQL_BODY, "p.prosrc")),
+            _ => Cow::Borrowed(QUERY),
+        }
+    }
+
+    /// Takes the rows of [`Catalog::query`].
     pub fn read<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut suspects = Suspects::default();
         let mut count = 0;
@@ -125,5 +141,43 @@ impl Suspects {
         } else {
             Suspicion::None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_servers_are_asked_for_what_they_know() {
+        assert!(QUERY.contains(SQL_BODY));
+        for (version, knows) in [("13.4 (Debian)", false), ("14beta1", true), ("15.18", true)] {
+            assert_eq!(
+                Catalog::query(Some(version)).contains(SQL_BODY),
+                knows,
+                "{version}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_found_however_they_are_written() {
+        let rows = [("name", "Sets"), ("opaque", "seeds"), ("operator", "##")];
+        let catalog = Catalog::read(rows.into_iter());
+        let look = |text: &str| {
+            let survey = crate::wire::sql::survey(text.as_bytes());
+            catalog.suspicion(&survey, text.as_bytes())
+        };
+        for (text, suspicion) in [
+            ("SELECT * FROM s.sets", Suspicion::Some),
+            ("SELECT * FROM \"Sets\"", Suspicion::Some),
+            ("SELECT 'sets'", Suspicion::None),
+            ("SELECT SEEDS(1)", Suspicion::Opaque),
+            ("SELECT a ## b", Suspicion::Some),
+            ("SET sets = 1", Suspicion::None),
+        ] {
+            assert_eq!(look(text), suspicion, "{text}");
+        }
+        assert!(Catalog::read(std::iter::empty()).is_clean());
     }
 }

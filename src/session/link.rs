@@ -259,6 +259,15 @@ impl Link {
         self.streams
     }
 
+    /// The server's version, as it has reported it.
+    pub fn server_version(&self) -> Option<&str> {
+        let version = self
+            .reported
+            .iter()
+            .find(|(name, _)| name == "server_version");
+        version.map(|(_, value)| value.as_str())
+    }
+
     /// Transaction status of the last ReadyForQuery.
     pub fn status(&self) -> TxStatus {
         self.status

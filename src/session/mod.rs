@@ -27,7 +27,7 @@ mod upkeep;
 
 use std::rc::Rc;
 
-pub use catalog::{Catalog, QUERY as CATALOG_QUERY};
+pub use catalog::Catalog;
 pub use flow::Flow;
 pub use link::{Link, Schema, TxStatus};
 pub use reply::{Desync, Replies};

@@ -9,7 +9,7 @@ use super::relay::{Connected, End};
 use super::run::{Phase, READ, Turn, Worker};
 use crate::config::PoolMode;
 use crate::error::{ClientError, SqlState};
-use crate::session::{CATALOG_QUERY, Catalog, Link, Session, Settings, TxStatus};
+use crate::session::{Catalog, Link, Session, Settings, TxStatus};
 use crate::upstream::ServerCancel;
 use crate::upstream::budget::Permit;
 
@@ -175,7 +175,10 @@ impl Worker {
         match purpose {
             Purpose::Check => server.link.put_own_query(b"", &mut sql),
             Purpose::Reset => server.link.put_discard(&mut sql),
-            Purpose::Catalog => server.link.put_listing(CATALOG_QUERY.as_bytes(), &mut sql),
+            Purpose::Catalog => {
+                let query = Catalog::query(server.link.server_version());
+                server.link.put_listing(query.as_bytes(), &mut sql);
+            }
         }
         let due = after(self.now, self.pools[server.pool].limits().connect_timeout);
         let owner = Owner::Server(slot, server.serial);
