@@ -172,14 +172,11 @@ impl Session {
             // It may have made the function itself.
             reasons = reasons.with(PinReason::Function);
         }
-        match leased.catalog.suspicion(survey, sent.text()) {
-            Suspicion::None => {}
-            Suspicion::Some => reasons = reasons.with(PinReason::Function),
-            Suspicion::Opaque => {
-                reasons = reasons.with(PinReason::Function);
-                self.fixed = true;
-            }
+        let suspicion = leased.catalog.suspicion(survey, sent.text());
+        if suspicion != Suspicion::None {
+            reasons = reasons.with(PinReason::Function);
         }
+        let opaque = suspicion == Suspicion::Opaque;
         if reasons.contains(PinReason::Prepare) {
             // What it prepares may be run at any time.
             self.prepares_anything |= !reasons.without(OBJECTS).is_empty();
@@ -188,9 +185,10 @@ impl Session {
             reasons = reasons.with(PinReason::Function);
         }
         let kept = reasons.without(ANYTHING).without(SETTINGS);
-        if self.pins.is_empty() && !kept.is_empty() && leased.pins_left == 0 {
+        if self.pins.is_empty() && (opaque || !kept.is_empty()) && leased.pins_left == 0 {
             return Err(too_many_pins());
         }
+        self.fixed |= opaque;
         self.note_reasons(reasons, sent, leased);
         let large = self.pins.contains(PinReason::LargeStatement);
         let released = !self.pins.is_empty() && (survey.releases() || large);
