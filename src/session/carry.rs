@@ -62,6 +62,12 @@ impl Session {
         self.note_sent(SettingChange::AllToStart)
     }
 
+    /// Settings that were sent in this lease, by name.
+    pub(super) fn sent_names(&self) -> impl Iterator<Item = &str> {
+        let sent = self.changes.iter().flat_map(|changes| &changes.sent);
+        sent.filter_map(SettingChange::name)
+    }
+
     /// What sets a setting to what it is now, in this transaction.
     pub(super) fn said_now(&self, name: &str) -> String {
         let sent = self.changes.iter().flat_map(|c| c.sent.iter().rev());

@@ -158,6 +158,8 @@ pub struct Link {
     /// What the client was told of settings before its DISCARD ALL: the server now goes back to
     /// its own start, which is not what the client is to hear.
     pub(super) hushed: Option<Vec<(String, String)>>,
+    /// The session's startup settings follow a DISCARD ALL in this batch, unless an error skips them.
+    pub(super) restarts: bool,
     /// Settings of which the client was told other values than the server has, until its next lease.
     pub(super) told: Vec<(String, String)>,
     /// What a query of our own has listed.
@@ -188,6 +190,7 @@ impl Link {
             notices: Vec::new(),
             hushed: None,
             told: Vec::new(),
+            restarts: false,
             listed: None,
             strange: false,
             last: 0,

@@ -145,6 +145,7 @@ impl Session {
             return Vec::new();
         };
         let names = then.names().chain(self.settings.names());
+        let names = names.chain(self.sent_names());
         let mut names: Vec<&str> = names.filter(|name| is_frozen(name)).collect();
         names.sort_unstable();
         names.dedup();

@@ -301,6 +301,7 @@ impl Replies<'_> {
         };
         self.link.copy = CopyIn::None;
         self.link.streams = false;
+        self.link.restarts = false;
         let last = self.link.expected.len() == 1;
         self.link.commit &= !last;
         self.link.forgets &= !last;
@@ -357,6 +358,7 @@ impl Replies<'_> {
                 {
                     // Its startup settings follow in the same batch.
                     self.link.settings = std::rc::Rc::clone(&session.start);
+                    self.link.restarts = true;
                 }
             }
             if let Some(session) = &mut self.session {
@@ -403,7 +405,12 @@ impl Replies<'_> {
         }
         let fed = self.link.copy;
         self.link.reset = Reset::None;
-        self.link.hushed = None;
+        if self.link.restarts {
+            // DISCARD ALL is committed at once; what followed is taken back.
+            self.link.settings = std::rc::Rc::clone(&self.link.fresh);
+        } else {
+            self.link.hushed = None;
+        }
         if is_stale_plan(body) {
             self.link.schema = self.link.schema.max(Schema::Relations);
         }

@@ -246,7 +246,6 @@ pub(crate) const TEMP: &[&str] = &[
     "SELECT * FROM x1 ORDER BY 1",
     "DROP TABLE x0",
     "DROP TABLE IF EXISTS x0, x1",
-    "DROP TABLE pg_temp.items",
     "DISCARD TEMP",
     "SELECT current_schemas(false)",
 ];

@@ -497,3 +497,49 @@ fn a_notice_about_startup_settings_reaches_each_session_that_has_them() {
         assert_eq!(codes(&pooled), codes(&direct));
     }
 }
+
+/// Each was once found by the differential test.
+#[test]
+fn batches_around_a_reset_are_as_on_a_direct_connection() {
+    let database = Database::fresh();
+    let proxy = Proxy::of(&database, "size = 1");
+    let start = [("TimeZone", "Asia/Tokyo"), ("my.x", "start")];
+    let run = |texts: &[&str]| texts.iter().fold(frames(), |f, sql| f.run(sql)).sync();
+    let mut direct = Client::direct_with(&database, &start).expect("the login works");
+    let mut pooled = proxy.client_with(&database.name, &start);
+    let mut other = proxy.client(&database.name);
+    direct.ask(&frames().parse("n", FROZEN).sync());
+    pooled.ask(&frames().parse("n", FROZEN).sync());
+    let named = || {
+        frames()
+            .run("SET TIME ZONE 3")
+            .bind("n", &[])
+            .execute()
+            .sync()
+    };
+    for batch in [
+        run(&["DISCARD SEQUENCES", "SHOW TimeZone"]),
+        run(&["SET TimeZone = 'Europe/Rome'", "RESET ALL", "SHOW TimeZone"]),
+        run(&[
+            "SET TimeZone = 'Europe/Rome'",
+            "RESET TimeZone",
+            "SHOW my.x",
+        ]),
+        run(&["RESET ALL", "SELECT 1/0"]),
+        named(),
+        run(&["DISCARD ALL", "SHOW TimeZone"]),
+        run(&["DISCARD ALL", "SELECT 1/0"]),
+        run(&["SHOW TimeZone", "SHOW my.x"]),
+    ] {
+        // A session with other settings, between them.
+        assert_eq!(other.value("SELECT current_setting('TimeZone')"), "Etc/UTC");
+        assert_eq!(pooled.ask(&batch).0, direct.ask(&batch).0);
+        assert_eq!(
+            other.value("SELECT coalesce(current_setting('my.x', true), '')"),
+            ""
+        );
+    }
+}
+
+/// Its meaning depends on the time zone in which it is parsed.
+const FROZEN: &str = "SELECT extract(epoch FROM '2024-01-01 00:00'::timestamptz)::bigint";
