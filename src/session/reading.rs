@@ -78,6 +78,9 @@ fn columns(body: &[u8]) -> Box<[u8]> {
     known.into()
 }
 
+/// When this has changed the server parses prepared statements anew (manual, PREPARE).
+const PATH: &str = "search_path";
+
 /// Name of what switches settings within a batch; lives no longer than that.
 const SWITCH: &[u8] = b"tenantry_switch\0";
 
@@ -144,6 +147,10 @@ impl Session {
         let Some(then) = statement.told.read_under.get() else {
             return Vec::new();
         };
+        if then.said(PATH) != self.said_now(PATH) {
+            // The server itself parses it anew, under what is there now.
+            return Vec::new();
+        }
         let names = then.names().chain(self.settings.names());
         let names = names.chain(self.sent_names());
         let mut names: Vec<&str> = names.filter(|name| is_frozen(name)).collect();
