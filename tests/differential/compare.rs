@@ -54,6 +54,15 @@ pub(crate) fn agree(step: &Step, direct: &Essence, pooled: &Essence) -> bool {
     direct.lines == pooled.lines
         || (custom && is_void(direct) && is_void(pooled))
         || (!step.has_text() && fails_anew(pooled))
+        || is_repaired(direct, pooled)
+}
+
+/// Outside of transactions a statement that its client has never had described is parsed anew when
+/// the schema has changed; a direct connection refuses it for ever.
+fn is_repaired(direct: &Essence, pooled: &Essence) -> bool {
+    let stale = "C0A000 Mcached plan must not change result type";
+    let refused = |essence: &Essence| essence.lines.iter().any(|line| line.contains(stale));
+    refused(direct) && !refused(pooled) && pooled.status == Some('I')
 }
 
 /// In a failed transaction a statement cannot be parsed again on another server connection; there a

@@ -31,6 +31,8 @@
 //! - RESET beside other statements in one query, by a session with startup parameters: up to the
 //!   end of its transaction it sees the server's values. Not said.
 //! - Describe of a statement in a failed transaction, on a server connection that does not have it.
+//! - "cached plan must not change result type" outside of a transaction, where the client has not had
+//!   the statement described: it may be parsed anew elsewhere.
 //! - Process ids, numbers of temporary schemas and of tables, names of the databases.
 #![allow(
     clippy::unwrap_used,

@@ -175,28 +175,6 @@ fn reset_all_and_discard_all_go_back_to_the_start() {
     }
 }
 
-/// What cannot be carried still pins, and is right for its owner and invisible to others.
-#[test]
-fn a_savepoint_around_a_setting_is_right() {
-    for (around, shown) in [
-        ("SAVEPOINT s; SET; ROLLBACK TO s", "4MB"),
-        ("SET; SAVEPOINT s; ROLLBACK TO s", "7MB"),
-        ("SAVEPOINT s; SET; RELEASE s", "7MB"),
-    ] {
-        let database = Database::fresh();
-        let proxy = Proxy::of(&database, "size = 2");
-        let (mut a, mut b) = (proxy.client(&database.name), proxy.client(&database.name));
-        a.query("BEGIN");
-        for sql in around.split("; ") {
-            let sql = sql.replace("SET", "SET work_mem = '7MB'");
-            assert!(a.query(&sql).errors().is_empty(), "{sql}");
-        }
-        a.query("COMMIT");
-        assert_eq!(b.value("SHOW work_mem"), "4MB", "{around}");
-        assert_eq!(a.value("SHOW work_mem"), shown, "{around}");
-    }
-}
-
 /// Its meaning depends on the time zone in which it is parsed.
 const FROZEN: &str = "SELECT extract(epoch FROM '2024-01-01 00:00'::timestamptz)::bigint";
 const IN_UTC: &str = "1704067200";
