@@ -452,9 +452,9 @@ fn a_schema_change_elsewhere_is_the_servers_own_error_and_no_wrong_data() {
     database.admin("ALTER TABLE t ALTER v TYPE float8");
     b.query("COMMIT");
     let mut c = proxy.client(&database.name);
-    // A and C each in a transaction: one of them has the other server connection.
+    // C keeps the server connection on which A has prepared them.
     c.query("BEGIN");
-    while c.backend() != elsewhere {
+    while c.backend() == elsewhere {
         c.query("COMMIT");
         b.query("BEGIN");
         c.query("BEGIN");
