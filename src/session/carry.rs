@@ -297,7 +297,7 @@ impl Session {
 }
 
 /// A startup value as SQL text that needs no decoding; `None`: it cannot be said so.
-fn as_sql(name: &str, value: &str) -> Option<String> {
+pub(super) fn as_sql(name: &str, value: &str) -> Option<String> {
     let plain = name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"_.".contains(&b));

@@ -6,6 +6,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use super::carry::as_sql;
 use super::expected::{By, Expected};
 use super::flow::Flow;
 use super::link::{Link, Parsed, Prepared, Standing};
@@ -137,8 +138,10 @@ impl Session {
 impl Session {
     /// Appends what gives a server connection the session's startup settings, within its batch.
     pub(super) fn put_start(&self, link: &mut Link, out: &mut Vec<u8>) {
-        for (name, _) in self.start.list() {
-            put_switch(&self.start.said(name), link, out);
+        for (name, value) in self.start.list() {
+            // By SET where it can be said so: a SELECT would be the transaction's first query.
+            let set = as_sql(name, value).map(|value| format!("SET {name} = {value}"));
+            put_switch(&set.unwrap_or_else(|| self.start.said(name)), link, out);
         }
     }
 

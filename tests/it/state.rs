@@ -529,6 +529,11 @@ fn batches_around_a_reset_are_as_on_a_direct_connection() {
         named(),
         run(&["DISCARD ALL", "SHOW TimeZone"]),
         run(&["DISCARD ALL", "SELECT 1/0"]),
+        run(&[
+            "DISCARD ALL",
+            "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            "ROLLBACK",
+        ]),
         run(&["SHOW TimeZone", "SHOW my.x"]),
     ] {
         // A session with other settings, between them.
