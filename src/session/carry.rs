@@ -156,7 +156,7 @@ impl Session {
         !self.restarted().is_empty()
     }
 
-    /// RESET ALL among other statements in a transaction, which may take it back.
+    /// All settings have changed in a transaction that may take it back.
     pub(super) fn ask_about_all(&mut self) {
         let pending = self.changes.iter().flat_map(|changes| &changes.pending);
         let pending = pending.filter_map(SettingChange::name);
@@ -192,8 +192,7 @@ impl Session {
                 self.ask_for(std::iter::once(name));
             }
             SettingChange::AllToStart | SettingChange::ResetAll | SettingChange::Discard => {
-                let names: Vec<String> = self.settings.names().map(str::to_owned).collect();
-                self.ask_for(names.into_iter());
+                self.ask_about_all();
             }
         }
     }
@@ -207,7 +206,6 @@ impl Session {
             .any(|change| change.name().is_none_or(is_frozen));
         let asked = changes.asked.iter().any(|name| is_frozen(name));
         self.frozen |= pending || asked || self.settings.names().any(is_frozen);
-        self.changes.get_or_insert_default();
     }
 
     /// The server has made a change.

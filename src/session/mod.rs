@@ -5,11 +5,13 @@
 //! `docs/design/session.md`. The machine holds no bytes: what it does not use, the worker keeps
 //! and gives again, together with what came later.
 
+mod bound;
 mod carry;
 mod catalog;
 mod expected;
 mod extended;
 mod flow;
+mod held;
 mod inquiry;
 mod link;
 mod message;
@@ -30,6 +32,7 @@ use std::rc::Rc;
 pub use catalog::Catalog;
 pub use flow::Flow;
 pub use link::{Link, Schema, TxStatus};
+pub use pins::too_many_pins;
 pub use reply::{Desync, Replies};
 pub use settings::{Setting, Settings, SettingsTable};
 pub use statement::{NAME_PREFIX, Scope, Statement, Statements};

@@ -123,7 +123,7 @@ impl Session {
     pub(super) fn note(&mut self, sent: Sent<'_>, leased: &Leased<'_>) -> Result<(), ClientError> {
         let survey = sent.survey;
         if survey.sets_locally() {
-            self.note_local(sent.text());
+            self.note_local(sent.text(), leased.state);
         }
         let begins_or_commits = survey.transacts() && (survey.begins_block() || survey.commits());
         let changes = !survey.reaches() && !begins_or_commits || !survey.leaves.is_empty();
@@ -145,8 +145,11 @@ impl Session {
     }
 
     /// A setting changes until the end of the transaction.
-    fn note_local(&mut self, text: &[u8]) {
+    fn note_local(&mut self, text: &[u8], state: StateMode) {
         self.parse_for_itself();
+        if state == StateMode::Ignore {
+            return;
+        }
         let frozen = |word: &[u8]| str::from_utf8(word).is_ok_and(is_frozen) || word == b"time";
         self.frozen_locally |= has_word(text, frozen);
         self.frozen |= self.frozen_locally;
@@ -455,8 +458,9 @@ fn rejected(reason: PinReason) -> ClientError {
     )
 }
 
-fn too_many_pins() -> ClientError {
+/// The pool has no server connection left that a session may keep for itself.
+pub fn too_many_pins() -> ClientError {
     let text = "too many sessions of this pool keep a server connection for themselves";
     ClientError::error(SqlState::TOO_MANY, text)
-        .with_hint("the limit is pool.max_pins; SHOW PINS and the log tell who does, and why")
+        .with_hint("the limit is pool.max_pins; the log tells who does, and why")
 }

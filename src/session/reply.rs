@@ -107,8 +107,8 @@ impl Replies<'_> {
             }
             b'N' | b'A' => {
                 let fate = self.unasked(flow);
-                if fate == Fate::Swallow {
-                    self.link.note_notice(tag, body);
+                if fate == Fate::Swallow && tag == b'N' {
+                    self.link.note_notice(body);
                 }
                 Ok(fate)
             }

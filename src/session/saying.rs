@@ -18,17 +18,13 @@ impl Settings {
             .filter(plain)
             .filter(|name| to.value(name).is_none())
         {
-            sql.extend_from_slice(b"RESET ");
-            put_name(sql, name);
+            put_reset(sql, name);
             sql.push(b';');
         }
         let differs = |name: &&str| plain(name) && from.value(name) != to.value(name);
         for (name, value) in to.set.iter().filter(|(name, _)| differs(&name.as_str())) {
             let Given::Sql(value) = value else { continue };
-            sql.extend_from_slice(b"SET ");
-            put_name(sql, name);
-            sql.push(b'=');
-            sql.extend_from_slice(value.as_bytes());
+            put_set(sql, name, value);
             sql.push(b';');
         }
         let mut separator: &[u8] = b"SELECT ";
@@ -37,11 +33,7 @@ impl Settings {
                 continue;
             };
             sql.extend_from_slice(separator);
-            sql.extend_from_slice(b"pg_catalog.set_config(");
-            put_literal(sql, name);
-            sql.push(b',');
-            put_literal(sql, value);
-            sql.extend_from_slice(b",false)");
+            put_config(sql, name, value);
             separator = b",";
         }
         if separator == b"," {
@@ -98,6 +90,26 @@ fn put_name(sql: &mut Vec<u8>, name: &str) {
     }
 }
 
+fn put_reset(sql: &mut Vec<u8>, name: &str) {
+    sql.extend_from_slice(b"RESET ");
+    put_name(sql, name);
+}
+
+fn put_set(sql: &mut Vec<u8>, name: &str, value: &str) {
+    sql.extend_from_slice(b"SET ");
+    put_name(sql, name);
+    sql.push(b'=');
+    sql.extend_from_slice(value.as_bytes());
+}
+
+fn put_config(sql: &mut Vec<u8>, name: &str, value: &str) {
+    sql.extend_from_slice(b"pg_catalog.set_config(");
+    put_literal(sql, name);
+    sql.push(b',');
+    put_literal(sql, value);
+    sql.extend_from_slice(b",false)");
+}
+
 /// Ends whatever role a session has taken on.
 pub(super) const NO_ROLE: &[u8] = b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;";
 
@@ -105,23 +117,12 @@ pub(super) const NO_ROLE: &[u8] = b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE
 pub(super) fn say(name: &str, value: Option<Value<'_>>) -> String {
     let mut sql = Vec::new();
     match value {
-        Some(Value::Sql(value)) => {
-            sql.extend_from_slice(b"SET ");
-            put_name(&mut sql, name);
-            sql.push(b'=');
-            sql.extend_from_slice(value.as_bytes());
-        }
+        Some(Value::Sql(value)) => put_set(&mut sql, name, value),
         Some(Value::Raw(value)) => {
-            sql.extend_from_slice(b"SELECT pg_catalog.set_config(");
-            put_literal(&mut sql, name);
-            sql.push(b',');
-            put_literal(&mut sql, value);
-            sql.extend_from_slice(b",false)");
+            sql.extend_from_slice(b"SELECT ");
+            put_config(&mut sql, name, value);
         }
-        None => {
-            sql.extend_from_slice(b"RESET ");
-            put_name(&mut sql, name);
-        }
+        None => put_reset(&mut sql, name),
     }
     // It was made of text.
     String::from_utf8(sql).unwrap_or_default()

@@ -6,16 +6,17 @@ use std::rc::Rc;
 use super::Session;
 use super::expected::{By, Expected};
 use super::link::{Link, Unnamed};
+use super::saying::NO_ROLE;
 use super::settings::Settings;
 use crate::config::ResetWhen;
 use crate::wire::frame;
 
-/// Takes all settings back to their start.
-const SETTINGS: &[u8] = b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL";
+/// With [`NO_ROLE`], takes all settings back to their start.
+const SETTINGS: &[u8] = b"RESET ALL";
 
-/// Takes everything back that DISCARD ALL does, but for what the protocol has prepared.
-const EVERYTHING: &[u8] =
-    b"SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;UNLISTEN *;CLOSE ALL;\
+/// With [`NO_ROLE`], takes everything back that DISCARD ALL does, but for what the protocol has
+/// prepared.
+const EVERYTHING: &[u8] = b"RESET ALL;UNLISTEN *;CLOSE ALL;\
 SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP;DISCARD SEQUENCES";
 
 impl Link {
@@ -80,7 +81,7 @@ impl Link {
         };
         self.strange = false;
         self.settings = Rc::clone(&self.fresh);
-        self.put_own_query(sql, out);
+        self.put_own_query(&[NO_ROLE, sql].concat(), out);
     }
 
     /// Appends what finds out what the session's transaction has left.

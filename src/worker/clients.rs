@@ -180,6 +180,8 @@ impl Worker {
         let when = self.pools[self.clients[slot].pool].limits().reset;
         let link = &mut self.servers[server].link;
         let mut sql = Vec::new();
+        // What was said to others is not this client's.
+        link.take_notices();
         link.prepare_for(&self.clients[slot].session, when, &mut sql);
         if sql.is_empty() {
             // In its turn: a whole line of such clients must not nest.

@@ -2,9 +2,8 @@
 
 use super::run::Worker;
 use super::servers::ServerState;
-use crate::error::{ClientError, SqlState};
-use crate::session::Schema;
-use crate::wire::sql::PinReason;
+use crate::error::{ClientError, Severity};
+use crate::session::{Schema, too_many_pins};
 
 impl Worker {
     /// The session has changed settings for good: from now on they follow it.
@@ -77,19 +76,15 @@ impl Worker {
             return;
         };
         if pool.pinned > pool.limits().pins() {
-            return self.close_client(slot, &too_many_pins(reason));
+            // Its functions have left what keeps it where it is: nothing could be refused before.
+            let error = ClientError {
+                severity: Severity::Fatal,
+                ..too_many_pins()
+            };
+            return self.close_client(slot, &error);
         }
         client.told = true;
         let (tenant, role, reason) = (pool.tenant.slug(), &client.role, reason.as_str());
         tracing::info!(%tenant, %role, reason, "session pinned to its server connection");
     }
-}
-
-/// What a client is told whose functions have left what keeps it where it is.
-fn too_many_pins(reason: PinReason) -> ClientError {
-    let text = format!(
-        "too many sessions of this pool keep a server connection for themselves, this one by {}",
-        reason.as_str()
-    );
-    ClientError::fatal(SqlState::TOO_MANY, text).with_hint("the limit is pool.max_pins")
 }

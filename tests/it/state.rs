@@ -325,6 +325,12 @@ fn ignored_state_stays_where_it_was_made() {
     a.query("CREATE TEMP TABLE t (a int)");
     assert_eq!(b.value("SHOW work_mem"), "7MB");
     assert!(b.query("SELECT * FROM t").errors().is_empty());
+    // Nor does a name keep its session there.
+    a.query("BEGIN");
+    a.query("SET LOCAL TimeZone = 'Asia/Tokyo'");
+    a.ask(&frames().parse("n", FROZEN).sync());
+    a.query("COMMIT");
+    assert_eq!(b.value("SELECT 1"), "1");
 }
 
 #[test]

@@ -389,14 +389,7 @@ pub fn survey(text: &[u8]) -> Survey {
 /// The name that a sole `DEALLOCATE [PREPARE] name` names, as the server stores it: folded or
 /// unquoted, cut to 63 bytes. `None` for any other text.
 pub fn deallocated_name(text: &[u8]) -> Option<Cow<'_, str>> {
-    let mut lexer = Lexer::new(text);
-    let mut token = lexer.next();
-    while token.kind == Kind::Semicolon {
-        token = lexer.next();
-    }
-    if token.kind != Kind::Word || words::pack(lexer.slice(token)) != words::DEALLOCATE {
-        return None;
-    }
+    let mut lexer = behind_verb(text, words::DEALLOCATE)?;
     let mut name = lexer.next();
     let mut after = lexer.next();
     let prepare = name.kind == Kind::Word && words::pack(lexer.slice(name)) == words::PREPARE;
@@ -407,14 +400,43 @@ pub fn deallocated_name(text: &[u8]) -> Option<Cow<'_, str>> {
     while after.kind == Kind::Semicolon {
         after = lexer.next();
     }
-    let raw = std::str::from_utf8(lexer.slice(name)).ok()?;
-    match (name.kind, after.kind) {
-        (Kind::Word, Kind::End) if words::STRUCTURAL.contains_folded(raw.as_bytes()) => None,
-        (Kind::Word, Kind::End) if raw.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+    let raw = lexer.slice(name);
+    let key_word = name.kind == Kind::Word && words::STRUCTURAL.contains_folded(raw);
+    if key_word || after.kind != Kind::End {
+        return None;
+    }
+    stored_name(name.kind, raw)
+}
+
+/// The name that a text's first statement, `EXECUTE name ..`, names, as the server stores it, and
+/// where it stands. `None` for any other text.
+pub fn executed_name(text: &[u8]) -> Option<(Cow<'_, str>, std::ops::Range<usize>)> {
+    let mut lexer = behind_verb(text, words::EXECUTE)?;
+    let name = lexer.next();
+    let stored = stored_name(name.kind, lexer.slice(name))?;
+    Some((stored, name.end() - name.len()..name.end()))
+}
+
+/// Reads on behind the first word of a text, if it is that one.
+fn behind_verb(text: &[u8], verb: u128) -> Option<Lexer<'_>> {
+    let mut lexer = Lexer::new(text);
+    let mut token = lexer.next();
+    while token.kind == Kind::Semicolon {
+        token = lexer.next();
+    }
+    let found = token.kind == Kind::Word && words::pack(lexer.slice(token)) == verb;
+    found.then_some(lexer)
+}
+
+/// A name as the server stores it: folded or unquoted, cut to 63 bytes.
+fn stored_name(kind: Kind, raw: &[u8]) -> Option<Cow<'_, str>> {
+    let raw = std::str::from_utf8(raw).ok()?;
+    match kind {
+        Kind::Word if raw.bytes().any(|byte| byte.is_ascii_uppercase()) => {
             Some(Cow::Owned(clipped(raw).to_ascii_lowercase()))
         }
-        (Kind::Word, Kind::End) => Some(Cow::Borrowed(clipped(raw))),
-        (Kind::Quoted, Kind::End) => {
+        Kind::Word => Some(Cow::Borrowed(clipped(raw))),
+        Kind::Quoted => {
             let inner = &raw[1..raw.len() - 1];
             if inner.contains('"') {
                 Some(Cow::Owned(clipped(&inner.replace("\"\"", "\"")).to_owned()))
@@ -424,29 +446,6 @@ pub fn deallocated_name(text: &[u8]) -> Option<Cow<'_, str>> {
         }
         _ => None,
     }
-}
-
-/// The name that a text's first statement, `EXECUTE name ..`, names, as the server stores it, and
-/// where it stands. `None` for any other text.
-pub fn executed_name(text: &[u8]) -> Option<(Cow<'_, str>, std::ops::Range<usize>)> {
-    let mut lexer = Lexer::new(text);
-    let mut token = lexer.next();
-    while token.kind == Kind::Semicolon {
-        token = lexer.next();
-    }
-    if token.kind != Kind::Word || words::pack(lexer.slice(token)) != words::EXECUTE {
-        return None;
-    }
-    let name = lexer.next();
-    let raw = std::str::from_utf8(lexer.slice(name)).ok()?;
-    let stored = match name.kind {
-        Kind::Word => Cow::Owned(clipped(raw).to_ascii_lowercase()),
-        Kind::Quoted => {
-            Cow::Owned(clipped(&raw[1..raw.len() - 1].replace("\"\"", "\"")).to_owned())
-        }
-        _ => return None,
-    };
-    Some((stored, name.end() - name.len()..name.end()))
 }
 
 /// Whether a word or quoted name of a text, in lower case, is one of those wanted. A text that
