@@ -2,7 +2,7 @@
 //! depends on the tenant is said after the proof, never before.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tracing::{debug, info};
 
@@ -10,7 +10,7 @@ use super::channel::Channel;
 use super::end::End;
 use super::login::{self, Applicant, Known, Unfit};
 use super::opening::{self, Opened};
-use super::{Front, FrontSettings, OVERFLOW, claim};
+use super::{Ends, Front, FrontSettings, OVERFLOW, claim};
 use crate::auth::messages;
 use crate::auth::scram::ServerBinding;
 use crate::auth::verifier::Claim;
@@ -28,7 +28,8 @@ pub(super) struct Attempt<'a> {
     pub(super) front: &'a Front,
     pub(super) settings: &'a FrontSettings,
     pub(super) listener: &'a Listener,
-    pub(super) peer: Option<IpAddr>,
+    /// Both ends of the connection; none on a Unix socket.
+    pub(super) ends: Option<Ends>,
 }
 
 /// A login that has succeeded, but for the limits.
@@ -48,11 +49,17 @@ impl Attempt<'_> {
         let end = match outcome {
             Ok(admission) => match self.admit(channel, admission) {
                 Ok(()) => return,
-                Err(error) => return debug!(peer = ?self.peer, %error, "client lost at hand-over"),
+                Err(error) => {
+                    return debug!(peer = ?self.peer(), %error, "client lost at hand-over");
+                }
             },
             Err(end) => end,
         };
         self.end(channel, end).await;
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.ends.map(|ends| ends.peer)
     }
 
     fn place(&self) -> Seat {
@@ -185,7 +192,9 @@ impl Attempt<'_> {
         };
         let found = resolve(&self.settings.registry, &evidence)?;
         let networks = &found.tenant.config.allowed_networks;
-        let from = self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let from = self
+            .peer()
+            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
         if !networks.is_empty() && !networks.iter().any(|network| network.contains(&from)) {
             return Err(Unfit::Network(from));
         }
@@ -230,21 +239,22 @@ impl Attempt<'_> {
             role: resolved.role.name,
             key,
         };
-        debug!(peer = ?self.peer, tenant = %identity.tenant.slug(), role = ?identity.role, "login");
+        debug!(peer = ?self.peer(), tenant = %identity.tenant.slug(), role = ?identity.role, "login");
         self.front.dispatch.admit(NewClient {
             identity,
             stream,
             read_ahead,
             settings: startup.settings,
             protocol,
-            peer: self.peer,
+            peer: self.peer(),
+            local: self.ends.map(|ends| ends.local),
             places,
         });
         Ok(())
     }
 
     async fn end(&self, mut channel: Channel, end: End) {
-        let peer = self.peer;
+        let peer = self.peer();
         match end {
             End::Refused { error, reason } => {
                 let mut message = Vec::new();

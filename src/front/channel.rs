@@ -5,6 +5,7 @@
 //! decrypted and unused at the end of the login goes along as `read_ahead`.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::{Connection, ServerConfig, ServerConnection};
@@ -27,6 +28,26 @@ pub enum Accepted {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+}
+
+/// Both ends of a TCP connection, IPv4 never written as IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Where the client is.
+    pub peer: SocketAddr,
+    /// The address that it reached.
+    pub local: SocketAddr,
+}
+
+impl Ends {
+    /// Of a client at `peer` that reached `local`.
+    pub fn new(peer: SocketAddr, local: SocketAddr) -> Self {
+        let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
+        Self {
+            peer: canonical(peer),
+            local: canonical(local),
+        }
+    }
 }
 
 impl Accepted {

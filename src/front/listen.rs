@@ -5,7 +5,7 @@
 //! of something, and says so once.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Accepted, Front};
+use super::{Accepted, Ends, Front};
 use crate::config::{ListenAddr, Listener};
 
 /// Connections that the kernel may keep until they are accepted (it has a limit of its own).
@@ -85,12 +85,13 @@ impl Bound {
         &self.address
     }
 
-    async fn accept(&self) -> io::Result<(Accepted, Option<IpAddr>)> {
+    async fn accept(&self) -> io::Result<(Accepted, Option<Ends>)> {
         match &self.socket {
             Listening::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
                 socket.set_nodelay(true)?;
-                Ok((Accepted::Tcp(socket), Some(peer.ip())))
+                let ends = Ends::new(peer, socket.local_addr()?);
+                Ok((Accepted::Tcp(socket), Some(ends)))
             }
             Listening::Unix { listener, .. } => {
                 let (socket, _unnamed) = listener.accept().await?;
@@ -178,11 +179,11 @@ pub async fn run(
             _ended = shutdown.wait_for(|now| *now) => return,
         };
         match accepted {
-            Ok((socket, peer)) => {
+            Ok((socket, ends)) => {
                 if std::mem::take(&mut short) {
                     info!(address = ?bound.address, "accepting clients again");
                 }
-                tokio::spawn(Arc::clone(&front).serve(socket, Arc::clone(&listener), peer));
+                tokio::spawn(Arc::clone(&front).serve(socket, Arc::clone(&listener), ends));
             }
             Err(error) if is_shortage(&error) => {
                 if !std::mem::replace(&mut short, true) {

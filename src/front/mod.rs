@@ -17,7 +17,6 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -29,7 +28,7 @@ use crate::config::Listener;
 use crate::gauge::Gauge;
 use crate::worker::{Carried, NewClient, Workers};
 
-pub use channel::Accepted;
+pub use channel::{Accepted, Ends};
 pub use settings::{FrontSettings, SettingsError};
 
 use attempt::Attempt;
@@ -103,20 +102,21 @@ impl Front {
         &self.clients
     }
 
-    /// Serves one client until a worker has it or its connection has ended.
+    /// Serves one client until a worker has it or its connection has ended. A socket without `ends`
+    /// is a Unix socket.
     pub async fn serve(
         self: Arc<Self>,
         socket: Accepted,
         listener: Arc<Listener>,
-        peer: Option<IpAddr>,
+        ends: Option<Ends>,
     ) {
         let settings = self.settings();
-        let peer = peer.map(|address| address.to_canonical());
+        let peer = ends.map(|ends| ends.peer);
         let attempt = Attempt {
             front: &self,
             settings: &settings,
             listener: &listener,
-            peer,
+            ends,
         };
         let limit = settings.login_timeout;
         match timeout(limit, Box::pin(attempt.run(Channel::new(socket)))).await {

@@ -17,7 +17,7 @@ mod servers;
 mod state;
 mod timeouts;
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -44,8 +44,10 @@ pub struct NewClient {
     pub settings: Vec<(String, String)>,
     /// The protocol agreed upon.
     pub protocol: Protocol,
-    /// Where it comes from, for logs.
-    pub peer: Option<IpAddr>,
+    /// Where it comes from; none on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The address that it reached; none on a Unix socket.
+    pub local: Option<SocketAddr>,
     /// Its places in the counts of clients (the proxy's, the tenant's).
     pub places: [Place; 2],
 }

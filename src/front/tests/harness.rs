@@ -1,6 +1,5 @@
 //! A front with tenants whose clients end in a list, and a client that records what it reads.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +11,7 @@ use crate::auth::messages;
 use crate::auth::password::{md5_answer, md5_stored};
 use crate::auth::scram::{ClientBinding, ClientExchange, ClientFinished, ClientSecret};
 use crate::config::{AuthMethod, Config, ListenAddr, Listener, Role, parse};
-use crate::front::{Accepted, Dispatch, Front, FrontSettings};
+use crate::front::{Accepted, Dispatch, Ends, Front, FrontSettings};
 use crate::tenant::Registry;
 use crate::types::RoleName;
 use crate::worker::{Carried, NewClient};
@@ -153,12 +152,13 @@ impl World {
             .await
             .unwrap();
         let (ours, peer) = listener.accept().await.unwrap();
-        (theirs, self.serve(Accepted::Tcp(ours), Some(peer.ip())))
+        let ends = Ends::new(peer, ours.local_addr().unwrap());
+        (theirs, self.serve(Accepted::Tcp(ours), Some(ends)))
     }
 
-    fn serve(&self, socket: Accepted, peer: Option<IpAddr>) -> JoinHandle<()> {
+    fn serve(&self, socket: Accepted, ends: Option<Ends>) -> JoinHandle<()> {
         let listener = Arc::clone(&self.listener);
-        tokio::spawn(Arc::clone(&self.front).serve(socket, listener, peer))
+        tokio::spawn(Arc::clone(&self.front).serve(socket, listener, ends))
     }
 
     /// One login over a Unix socket, to its end.

@@ -77,6 +77,21 @@ async fn the_proxys_limit_is_told_and_cancels_pass_it() {
 }
 
 #[tokio::test]
+async fn a_worker_learns_both_ends_of_a_connection() {
+    let world = World::new(TRUST);
+    let (mut socket, task) = world.tcp().await;
+    let pairs = [("user", "app.acme")];
+    let login = log_in(&mut socket, &pairs, "", &ClientBinding::Unavailable);
+    assert!(ended_well(&login.await));
+    task.await.unwrap();
+    assert!(ended_well(&world.log_in(&pairs, "").await));
+    let clients = world.sink.clients.lock().unwrap();
+    let ends: Vec<_> = clients.iter().map(|c| (c.peer, c.local)).collect();
+    let tcp = (socket.local_addr().ok(), socket.peer_addr().ok());
+    assert_eq!(ends, [tcp, (None, None)]);
+}
+
+#[tokio::test]
 async fn a_silent_client_is_closed_after_the_login_timeout() {
     let world = World::new(&format!("[server]\nlogin_timeout = '50ms'\n{TRUST}"));
     let (mut silent, first) = world.unix();
