@@ -7,7 +7,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigErrors, ListenAddr};
 use crate::front::{Front, FrontSettings, SettingsError, listen};
+use crate::tenant::switches::Switches;
 use crate::tenant::{Registry, difference};
 use crate::upstream::Connectors;
 use crate::upstream::budget::Budget;
@@ -50,6 +51,7 @@ pub struct App {
     threads: Mutex<Option<Threads>>,
     connectors: Arc<Connectors>,
     budget: Budget,
+    switches: Switches,
     state: Mutex<State>,
     addresses: Vec<ListenAddr>,
     shutdown: watch::Sender<bool>,
@@ -73,11 +75,14 @@ impl App {
         let budget = Budget::default();
         budget.configure(limits(&config));
         let connectors = Arc::new(Connectors::default());
+        let switches = Switches::default();
         let around = Surroundings {
             dialler: dialler.handle().clone(),
             connectors: Arc::clone(&connectors),
             budget: budget.clone(),
             epoch: Instant::now(),
+            started: SystemTime::now(),
+            switches: switches.clone(),
         };
         let registry = Arc::new(Registry::build(&config, &Registry::default()));
         let settings = FrontSettings::build(None, &config, Arc::clone(&registry))?;
@@ -90,6 +95,7 @@ impl App {
             threads: Mutex::new(Some(threads)),
             connectors,
             budget,
+            switches,
             state: Mutex::new(State { config, registry }),
             addresses: Vec::new(),
             shutdown,
@@ -141,6 +147,16 @@ impl App {
     /// The budgets of the nodes.
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// What the operator has switched; whoever changes it tells the workers.
+    pub fn switches(&self) -> &Switches {
+        &self.switches
+    }
+
+    /// The workers.
+    pub fn workers(&self) -> &Workers {
+        &self.workers
     }
 
     /// Applies what changed, all of it or, on an error, nothing. Returns what takes a restart.

@@ -4,6 +4,7 @@
 //! drained the socket. TLS keeps nothing but rustls' own state between calls.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use mio::event::Source;
@@ -62,6 +63,32 @@ impl Stream {
     /// Whether the bytes on the wire are encrypted.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// The other end's address; `None` for Unix sockets.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(s) => s.peer_addr().ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+
+    /// Our end's address; `None` for Unix sockets.
+    pub fn local(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(s) => s.local_addr().ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+
+    /// What encrypts it: protocol version and cipher suite.
+    pub fn tls_in_words(&self) -> Option<String> {
+        let tls = self.tls.as_ref()?;
+        let version = tls.protocol_version().and_then(|v| v.as_str());
+        let version = version.unwrap_or_default().replace('_', ".");
+        let suite = tls.negotiated_cipher_suite()?.suite();
+        let suite = suite.as_str().unwrap_or_default().replace("TLS13_", "TLS_");
+        Some(format!("{version}/{suite}"))
     }
 
     /// Reads what is there.

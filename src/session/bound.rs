@@ -52,6 +52,7 @@ impl Session {
             leased.link.portal = None;
         }
         leased.link.batch = Batch::Open;
+        self.tally.binds += u32::from(!name.is_empty());
         let named = Named {
             before: portal.len() + 1,
             name,

@@ -76,6 +76,7 @@ impl Session {
             // The server itself must refuse it (25P02), or not.
             link.forget(statement.id, flow.own());
         }
+        self.tally.client_parses += 1;
         self.names.add(name, Rc::clone(&statement));
         link.journal.push_back(Change::Added(name.into()));
         let limit = leased.max_prepared;
@@ -108,6 +109,7 @@ impl Session {
             known.filter(|s| !matches!(s.survey.effect, Effect::Pin(_)) && !s.survey.resets());
         match clean {
             Some(statement) if self.names.find(name).is_none() => {
+                self.tally.client_parses += 1;
                 self.names.add(name, Rc::clone(statement));
                 true
             }
@@ -245,6 +247,7 @@ impl Session {
         self.pin_for_good(PinReason::LargeStatement);
         self.undiscardable = true;
         let statement = leased.statements.unkept(self.scope());
+        self.tally.client_parses += 1;
         self.names.add(name, Rc::clone(&statement));
         leased.link.journal.push_back(Change::Added(name.into()));
         let old = name.len() + 1;

@@ -24,6 +24,7 @@ mod saying;
 mod settings;
 mod simple;
 mod statement;
+mod tally;
 mod undo;
 mod upkeep;
 
@@ -36,6 +37,7 @@ pub use pins::too_many_pins;
 pub use reply::{Desync, Replies};
 pub use settings::{Setting, Settings, SettingsTable};
 pub use statement::{NAME_PREFIX, Scope, Statement, Statements};
+pub use tally::Tally;
 
 use crate::config::{PoolMode, StateMode};
 use crate::error::ClientError;
@@ -99,6 +101,7 @@ pub struct Session {
     reread: bool,
     /// What SQL PREPARE has prepared may leave anything.
     prepares_anything: bool,
+    tally: Tally,
 }
 
 /// What a client's bytes meet: the server connection it leases and what its tenant shares.
@@ -178,7 +181,30 @@ impl Session {
             verify: false,
             reread: false,
             prepares_anything: false,
+            tally: Tally::default(),
         }
+    }
+
+    /// What it has done since the last question.
+    #[inline]
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Whether a query of its own was answered since the last question.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.tally.queries > 0
+    }
+
+    /// Its `application_name`, as it was set last.
+    pub fn application_name(&self) -> String {
+        self.settings.text("application_name")
+    }
+
+    /// How many names it has for prepared statements.
+    pub fn prepared(&self) -> usize {
+        self.names.iter().count()
     }
 
     /// Its startup settings.

@@ -152,8 +152,20 @@ impl Replies<'_> {
         };
         if self.progress(tag, body)? == Progress::Done {
             self.answered();
+            if tag == b'Z' && fate == Fate::Pass {
+                self.count_ready();
+            }
         }
         Ok(fate)
+    }
+
+    /// A query of the client's was answered.
+    #[inline]
+    fn count_ready(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.tally.queries += 1;
+            session.tally.transactions += u32::from(self.link.status == TxStatus::Idle);
+        }
     }
 
     /// What a message means for the request that it answers.
@@ -245,6 +257,9 @@ impl Replies<'_> {
     /// there before that.
     fn parsed(&mut self, by: By, statement: &Statement) {
         statement.prove();
+        if let Some(session) = &mut self.session {
+            session.tally.server_parses += 1;
+        }
         let standing = self.link.standing(statement, usize::MAX);
         let verified = by == By::Proxy && standing == Standing::Undecided;
         let held = self.link.prepared.get_mut(&statement.id);

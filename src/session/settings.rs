@@ -185,6 +185,18 @@ impl Settings {
         self.lists.start("replication").is_some()
     }
 
+    /// A setting's value as a text; empty if it has none.
+    pub(super) fn text(&self, name: &str) -> String {
+        match self.lists.value(name) {
+            Some(Value::Raw(value)) => value.to_owned(),
+            Some(Value::Sql(sql)) => {
+                let literal = sql.strip_prefix('\'').and_then(|s| s.strip_suffix('\''));
+                literal.map_or_else(|| sql.to_owned(), |text| text.replace("''", "'"))
+            }
+            None => String::new(),
+        }
+    }
+
     /// How many were set since.
     pub(super) fn carried(&self) -> usize {
         self.lists.set.len()

@@ -4,6 +4,7 @@
 //! [`Tenant`] finishes with it. A tenant that a reload does not change keeps its very `Arc`.
 
 pub mod resolve;
+pub mod switches;
 
 use std::cmp::Ordering;
 use std::collections::HashMap;

@@ -119,6 +119,7 @@ impl Worker {
             return;
         }
         server.cancels += 1;
+        self.tallies.cancels += 1;
         let (request, serial) = (Arc::clone(&server.cancel), server.serial);
         let around = self.around.clone();
         let inbox = Arc::clone(&self.workers.inboxes[self.number]);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::clients::{removed, shutdown};
 use super::pool::Pool;
 use super::run::{Phase, Worker};
+use super::stats::Ended;
 use crate::config::TenantStatus;
 use crate::error::{ClientError, SqlState};
 use crate::tenant::{Identity, Tenant};
@@ -32,7 +33,7 @@ impl Worker {
                 }
                 self.pools[slot].ticket = None;
                 for server in self.pools[slot].idle.clone() {
-                    self.close_server(server);
+                    self.close_server(server, Ended::Replaced);
                 }
             }
             self.shrink(slot);
@@ -88,7 +89,7 @@ impl Worker {
         while self.pools[slot].open > self.pools[slot].limits().size
             && let Some(&server) = self.pools[slot].idle.first()
         {
-            self.close_server(server);
+            self.close_server(server, Ended::Idle);
         }
     }
 
@@ -97,7 +98,7 @@ impl Worker {
         self.pools[slot].removed = true;
         self.disown(slot);
         for server in self.pools[slot].idle.clone() {
-            self.close_server(server);
+            self.close_server(server, Ended::Shutdown);
         }
         self.plan(slot);
     }
@@ -144,7 +145,7 @@ impl Worker {
                 self.settle_unleased(client);
             }
         }
-        self.close_idle(|_| true);
+        self.close_idle(Ended::Shutdown, |_| true);
     }
 
     /// Closes everything.
@@ -156,11 +157,11 @@ impl Worker {
                 self.close_client(client, &shutdown());
             }
         }
-        self.close_idle(|_| true);
+        self.close_idle(Ended::Shutdown, |_| true);
     }
 
     /// Closes the idle server connections of some pools.
-    pub(super) fn close_idle(&mut self, of: impl Fn(&Pool) -> bool) {
+    pub(super) fn close_idle(&mut self, why: Ended, of: impl Fn(&Pool) -> bool) {
         let idle: Vec<usize> = self
             .pools
             .iter()
@@ -168,7 +169,7 @@ impl Worker {
             .flat_map(|(_, p)| p.idle.clone())
             .collect();
         for server in idle {
-            self.close_server(server);
+            self.close_server(server, why);
         }
     }
 }

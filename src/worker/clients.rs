@@ -1,5 +1,6 @@
 //! Clients of a worker: admission, waiting, deadlines, end.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use mio::Interest;
@@ -11,6 +12,7 @@ use super::pool::{Pool, Waiter};
 use super::relay::Connected;
 use super::run::{Phase, Turn, Worker, token};
 use super::servers::ServerState;
+use super::stats::{Ended, Micros};
 use super::{NewClient, Protocol};
 use crate::config::{PoolMode, Replication};
 use crate::error::{ClientError, SqlState};
@@ -34,7 +36,13 @@ pub(super) struct Client {
     /// Since when it has been in its state.
     pub(super) since: Millis,
     /// When its transaction began.
-    pub(super) leased_at: Millis,
+    pub(super) begun: Micros,
+    /// When its query began, or its wait for a server connection.
+    pub(super) asked: Micros,
+    /// When it was admitted.
+    pub(super) connected: Micros,
+    /// Where it comes from, where its socket does not tell.
+    pub(super) origin: Option<Box<SocketAddr>>,
     pub(super) deadline: Deadline,
     pub(super) role: RoleName,
     key: CancelKey,
@@ -91,7 +99,12 @@ impl Client {
 
     /// Whether an entry of a line is its present wait.
     pub(super) fn waits(&self, waiter: &Waiter) -> bool {
-        self.turn == waiter.turn && matches!(self.state, ClientState::Waiting | ClientState::Login)
+        self.turn == waiter.turn && self.is_in_line()
+    }
+
+    /// Whether it waits for a server connection.
+    pub(super) fn is_in_line(&self) -> bool {
+        matches!(self.state, ClientState::Waiting | ClientState::Login)
     }
 }
 
@@ -128,6 +141,9 @@ impl Worker {
             return turn_away(&mut socket, &error.with_hint(hint));
         }
         self.pools[pool].greet(&new.identity);
+        self.tallies.clients += 1;
+        let origin = new.peer.filter(|peer| socket.stream.peer() != Some(*peer));
+        let origin = origin.map(Box::new);
         let serial = self.next_serial();
         let slot = self.clients.insert(Client {
             serial,
@@ -138,7 +154,10 @@ impl Worker {
             seat: self.pools[pool].members.len(),
             turn: 0,
             since: self.now,
-            leased_at: 0,
+            begun: self.micros,
+            asked: self.micros,
+            connected: self.micros,
+            origin,
             deadline: Deadline::default(),
             role: new.identity.role,
             key,
@@ -215,7 +234,7 @@ impl Worker {
         let settings = self.clients[slot].session.settings();
         if session_mode && !self.servers[server].link.fresh().same(settings) {
             // The server takes them: now one that was opened with them.
-            self.close_server(server);
+            self.close_server(server, Ended::Replaced);
             return self.welcome(slot);
         }
         let held = &self.servers[server];
@@ -264,6 +283,7 @@ impl Worker {
         let process_id = process_id.unwrap_or(own).to_be_bytes();
         frame::put(&mut out, b'K', &[&process_id, client.key.as_bytes()]);
         out.extend_from_slice(READY_IDLE);
+        self.pools[client.pool].stats.sent += out.len() as u64;
         if client.socket.send(&out).is_err() {
             return self.client_gone(slot);
         }
@@ -287,6 +307,7 @@ impl Worker {
             && let Some(server) = self.idle_for(slot)
         {
             self.lease(slot, server);
+            self.tallies.wait.observe_none();
             return true;
         }
         let turn = self.next_serial();
@@ -296,6 +317,7 @@ impl Worker {
         }
         client.turn = turn;
         client.since = self.now;
+        client.asked = self.micros;
         let waiter = Waiter {
             client: slot,
             turn: client.turn,
@@ -325,7 +347,8 @@ impl Worker {
     pub(super) fn lease(&mut self, slot: usize, server: usize) {
         self.servers[server].state = ServerState::Leased(slot);
         let client = &mut self.clients[slot];
-        client.leased_at = self.now;
+        self.pools[client.pool].stats.leases += 1;
+        client.begun = self.micros;
         client.since = self.now;
         client.state = ClientState::Leased(server);
     }
@@ -342,6 +365,7 @@ impl Worker {
             .session
             .refuse(&client.socket.held, error, &mut answer);
         let sent = client.socket.send(&answer);
+        self.pools[client.pool].stats.sent += answer.len() as u64;
         let serial = client.serial;
         self.pools[self.clients[slot].pool].left_line();
         if sent.is_err() {
@@ -373,8 +397,10 @@ impl Worker {
     pub(super) fn close_client(&mut self, slot: usize, error: &ClientError) {
         let mut last = Vec::new();
         error.encode(&mut last);
+        let client = &mut self.clients[slot];
+        self.pools[client.pool].stats.sent += last.len() as u64;
         // It may be gone already.
-        let _gone = self.clients[slot].socket.send(&last);
+        let _gone = client.socket.send(&last);
         self.client_gone(slot);
     }
 
@@ -385,6 +411,7 @@ impl Worker {
         };
         client.socket.stream.finish();
         let _gone = client.socket.stream.deregister(self.poll.registry());
+        self.pools[client.pool].count(client.session.take_tally());
         match client.state {
             ClientState::Idle => {}
             ClientState::Login | ClientState::Waiting => {

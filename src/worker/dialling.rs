@@ -11,6 +11,7 @@ use super::inbox::{Dialled, Message};
 use super::relay::Connected;
 use super::run::{Phase, Turn, Worker, token};
 use super::servers::{Server, ServerState};
+use super::stats::Ended;
 use crate::error::ClientError;
 use crate::session::{Link, Setting, Settings};
 use crate::upstream::backoff::Attempt;
@@ -126,10 +127,12 @@ impl Worker {
             result,
         } = dialled;
         let now = self.now;
+        self.tallies.connect_failures += u64::from(result.is_err());
         let pool = &mut self.pools[slot];
         pool.dialling -= 1;
         match result {
             Ok(upstream) => {
+                self.tallies.connects += 1;
                 if pool.generation == generation {
                     pool.backoff.succeeded();
                     pool.last_error = None;
@@ -153,6 +156,7 @@ impl Worker {
                 }
             }
         }
+        self.pools[slot].tell_awaited();
         self.fill(slot);
     }
 
@@ -215,6 +219,7 @@ impl Worker {
         let serial = self.next_serial();
         let pool = &mut self.pools[pool_slot];
         pool.open += 1;
+        pool.stale += usize::from(pool.generation != generation);
         let life = millis(pool.limits().max_lifetime);
         // Up to a tenth less, so that connections opened together do not end together.
         let jitter = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (life / 10 + 1);
@@ -240,6 +245,7 @@ impl Worker {
             cancels: 0,
             cancelling: Vec::new(),
             doubtful: false,
+            connected: self.micros,
             dies: if life == 0 {
                 NEVER
             } else {
@@ -254,7 +260,7 @@ impl Worker {
         let stream = &mut self.servers[slot].socket.stream;
         if let Err(error) = stream.register(self.poll.registry(), token, interest) {
             tracing::error!(%error, "a server's socket cannot be watched");
-            return self.close_server(slot);
+            return self.close_server(slot, Ended::Lost);
         }
         self.release(slot);
     }

@@ -6,11 +6,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::{Poll, Token, Waker};
 
 use super::NewClient;
+use super::admin::Order;
+use super::report::Question;
 use crate::session::Setting;
 use crate::tenant::Tenant;
 use crate::types::{NodeAddr, TenantId};
@@ -51,6 +53,12 @@ pub(super) enum Message {
     },
     TenantChanged(Arc<Tenant>),
     TenantRemoved(TenantId),
+    Question(Question),
+    Order(Order, Done),
+    KillClient {
+        serial: u64,
+        found: tokio::sync::oneshot::Sender<bool>,
+    },
     Drain,
     Stop,
 }
@@ -79,7 +87,8 @@ pub(super) enum CancelOutcome {
 /// The way into a worker.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    queue: Mutex<VecDeque<Message>>,
+    /// `None`: the worker has ended, and what comes is dropped.
+    queue: Mutex<Option<VecDeque<Message>>>,
     waker: Waker,
 }
 
@@ -87,18 +96,23 @@ impl Inbox {
     pub(super) fn new(poll: &Poll) -> io::Result<Arc<Self>> {
         let waker = Waker::new(poll.registry(), WAKER)?;
         Ok(Arc::new(Self {
-            queue: Mutex::default(),
+            queue: Mutex::new(Some(VecDeque::new())),
             waker,
         }))
     }
 
     pub(super) fn put(&self, message: Message) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(message, Message::Cancel { .. }) && queue.len() >= CANCELS {
+        let mut queue = self.lock();
+        let Some(messages) = &mut *queue else {
+            // Dropped outside of the lock: it may own anything.
+            drop(queue);
+            return;
+        };
+        if matches!(message, Message::Cancel { .. }) && messages.len() >= CANCELS {
             return;
         }
-        let was_empty = queue.is_empty();
-        queue.push_back(message);
+        let was_empty = messages.is_empty();
+        messages.push_back(message);
         drop(queue);
         if was_empty && let Err(error) = self.waker.wake() {
             tracing::error!(%error, "a worker cannot be woken");
@@ -107,6 +121,16 @@ impl Inbox {
 
     /// All that has come, in order.
     pub(super) fn take(&self) -> VecDeque<Message> {
-        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The worker has ended: whoever waits for an answer learns so.
+    pub(super) fn close(&self) {
+        let left = self.lock().take();
+        drop(left);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Message>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,28 +3,35 @@
 //!
 //! A tenant lives on one worker. How work is divided is told in `docs/design/execution.md`.
 
+mod admin;
 mod cancels;
 mod changes;
 mod clients;
 mod deadlines;
 mod dialling;
 mod inbox;
+mod orders;
 mod pool;
 mod pools;
 mod relay;
+pub mod report;
+mod reporting;
 mod run;
 mod servers;
 mod state;
+pub mod stats;
+mod suspension;
 mod timeouts;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
 use crate::gauge::Place;
 use crate::stream::Stream;
+use crate::tenant::switches::Switches;
 use crate::tenant::{Identity, Tenant};
 use crate::upstream::Connectors;
 use crate::upstream::budget::Budget;
@@ -72,6 +79,10 @@ pub struct Surroundings {
     pub budget: Budget,
     /// The beginning of every worker's clock.
     pub epoch: Instant,
+    /// The time of day then.
+    pub started: SystemTime,
+    /// What the operator has switched.
+    pub switches: Switches,
 }
 
 /// The workers, as seen by the rest of the program.

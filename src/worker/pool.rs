@@ -6,9 +6,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::deadlines::{Deadline, Millis, millis};
+use super::inbox::Done;
+use super::stats::Stats;
 use crate::config::{PoolMode, PoolSettings, StateMode, TenantStatus};
 use crate::error::ClientError;
-use crate::session::{Catalog, Setting, SettingsTable, Statements};
+use crate::session::{Catalog, Setting, SettingsTable, Statements, Tally};
 use crate::tenant::{Identity, Tenant};
 use crate::types::{RoleName, ScramClientKey, Secret};
 use crate::upstream::backoff::Backoff;
@@ -54,6 +56,23 @@ pub(super) struct Pool {
     pub(super) removed: bool,
     /// In the worker's list of pools with idle connections.
     pub(super) listed: Listed,
+    pub(super) stats: Stats,
+    /// Paused by the operator.
+    pub(super) held: bool,
+    /// Server connections whose end is awaited.
+    pub(super) closing: usize,
+    /// Open ones of an older generation.
+    pub(super) stale: usize,
+    pub(super) awaited: Vec<(Awaited, Done)>,
+}
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// No server connection is left.
+    Gone,
+    /// None is to be replaced.
+    Fresh,
 }
 
 /// What the database's catalog says of its functions, and when it is read again.
@@ -197,7 +216,42 @@ impl Pool {
             deserted: None,
             removed: false,
             listed: Listed::No,
+            stats: Stats::default(),
+            held: false,
+            closing: 0,
+            stale: 0,
+            awaited: Vec::new(),
         }
+    }
+
+    /// Adds what a session has done.
+    #[inline]
+    pub(super) fn count(&mut self, tally: Tally) {
+        self.stats.queries += u64::from(tally.queries);
+        self.stats.transactions += u64::from(tally.transactions);
+        self.stats.client_parses += u64::from(tally.client_parses);
+        self.stats.server_parses += u64::from(tally.server_parses);
+        self.stats.binds += u64::from(tally.binds);
+    }
+
+    /// Server connections lead elsewhere from now on.
+    pub(super) fn next_generation(&mut self) {
+        self.generation += 1;
+        self.stale = self.open;
+    }
+
+    /// Whether none of its server connections is left or under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open + self.closing + self.dialling == 0
+    }
+
+    /// Tells those whose wait is over.
+    pub(super) fn tell_awaited(&mut self) {
+        let (empty, stale, paused) = (self.is_empty(), self.stale > 0, self.is_paused());
+        self.awaited.retain(|(what, _)| match what {
+            Awaited::Gone => !empty && paused,
+            Awaited::Fresh => stale,
+        });
     }
 
     pub(super) fn limits(&self) -> &PoolSettings {
@@ -246,7 +300,7 @@ impl Pool {
                 Credentials::None | Credentials::Password(_) => None,
             };
             self.credentials = credentials(&tenant, &self.role, key.as_ref());
-            self.generation += 1;
+            self.next_generation();
             self.backoff.succeeded();
             self.settings.forget();
             self.catalog = CatalogView::default();
@@ -289,8 +343,12 @@ impl Pool {
             self.idle.len()
         };
         let spare = idle + self.dialling + usize::from(self.catalog.progress == Progress::First);
-        // While it is paused nobody in line is served.
-        let waiting = if self.is_paused() { 0 } else { self.waiting };
+        // While it is paused nobody in line is served, and nothing is kept warm.
+        let (waiting, warm) = if self.is_paused() {
+            (0, 0)
+        } else {
+            (self.waiting, warm)
+        };
         let asked = waiting.saturating_sub(spare).max(warm.saturating_sub(have));
         asked.min(self.limits().size.saturating_sub(have))
     }
@@ -310,7 +368,7 @@ impl Pool {
 
     /// Whether the tenant is paused.
     pub(super) fn is_paused(&self) -> bool {
-        self.tenant.config.status == TenantStatus::Paused
+        self.held || self.tenant.config.status == TenantStatus::Paused
     }
 
     pub(super) fn wait(&mut self, waiter: Waiter) {
@@ -376,6 +434,16 @@ impl Pool {
     /// Whether anybody waits.
     pub(super) fn has_waiters(&self) -> bool {
         self.waiting > 0
+    }
+
+    /// The line, with entries of clients that have left it.
+    pub(super) fn line(&self) -> impl Iterator<Item = &Waiter> {
+        self.waiters.iter()
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
     }
 }
 

@@ -3,6 +3,7 @@
 use super::deadlines::{Owner, millis};
 use super::pool::{self, Listed, Pool};
 use super::run::Worker;
+use super::stats::Ended;
 use crate::tenant::Identity;
 use crate::types::NodeAddr;
 
@@ -18,7 +19,9 @@ impl Worker {
             .budget
             .node(&identity.tenant.config.cluster.primary)?;
         let serial = self.next_serial();
-        let slot = self.pools.insert(Pool::new(identity, node, serial));
+        let mut pool = Pool::new(identity, node, serial);
+        pool.held = self.around.switches.is_paused(&identity.tenant);
+        let slot = self.pools.insert(pool);
         self.by_tenant.entry(key.0).or_default().push(slot);
         self.by_key.insert(key, slot);
         self.fill(slot);
@@ -64,7 +67,7 @@ impl Worker {
             let Some(&oldest) = pool.idle.first() else {
                 continue;
             };
-            self.close_server(oldest);
+            self.close_server(oldest, Ended::Evicted);
             if self.pools.get(slot).is_some_and(|p| !p.idle.is_empty()) {
                 self.list_idle(slot);
             }
@@ -103,9 +106,9 @@ impl Worker {
             return self.fill(slot);
         }
         for server in self.pools[slot].idle.clone() {
-            self.close_server(server);
+            self.close_server(server, Ended::Idle);
         }
-        if self.pools[slot].open == 0 && self.pools[slot].dialling == 0 {
+        if self.pools[slot].is_empty() {
             self.forget(slot);
         } else {
             // Something is still under way; it is looked at again soon.
@@ -119,6 +122,7 @@ impl Worker {
     fn forget(&mut self, slot: usize) {
         self.disown(slot);
         let pool: Pool = self.pools.remove(slot);
+        self.tallies.gone.add(&pool.stats);
         if pool.listed == Listed::Yes {
             let node = &pool.tenant.config.cluster.primary;
             if let Some(listed) = self.idle_pools.get_mut(node) {

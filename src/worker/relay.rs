@@ -158,6 +158,7 @@ impl Worker {
         let serial = self.clients[slot].serial;
         match outcome {
             Ok((read, end)) => {
+                self.pools[self.clients[slot].pool].stats.received += read as u64;
                 let used = self.feed_client(slot, &buffer[..kept + read]);
                 if self.client_is(slot, serial) {
                     let rest = self.keep(&buffer[used..kept + read]);
@@ -218,6 +219,7 @@ impl Worker {
                 .session
                 .read_unleased(input, &self.pools[client.pool].statements, &mut answer);
         if !answer.is_empty() {
+            self.pools[client.pool].stats.sent += answer.len() as u64;
             // A failed write shows again as a failed read.
             let _gone = client.socket.send(&answer);
         }
@@ -240,12 +242,15 @@ impl Worker {
             statements: &mut pool.statements,
         };
         let timed = limits.is_timed();
-        if leased.link.at_rest() {
-            client.leased_at = self.now;
-            let session = &client.session;
-            leased
-                .link
-                .prepare_for(session, limits.reset, &mut self.scratch);
+        if !leased.link.is_busy() {
+            client.asked = self.micros;
+            if leased.link.at_rest() {
+                client.begun = self.micros;
+                let session = &client.session;
+                leased
+                    .link
+                    .prepare_for(session, limits.reset, &mut self.scratch);
+            }
         }
         if leased.link.is_awaiting() {
             return self.hold_back(server);
@@ -255,6 +260,7 @@ impl Worker {
             .session
             .read(input, &mut leased, &mut flow, &mut self.answer);
         if !self.answer.is_empty() {
+            pool.stats.sent += self.answer.len() as u64;
             // A failed write shows again as a failed read.
             let _gone = client.socket.send(&self.answer);
             self.answer.clear();
@@ -360,6 +366,7 @@ impl Worker {
                 }
                 .read(input, &mut flow);
                 let bytes = flow.finish();
+                self.pools[server.pool].stats.sent += bytes.len() as u64;
                 if !bytes.is_empty() && client.socket.send(bytes).is_err() {
                     // A failed write shows again as a failed read.
                     (client.socket.readable, client.socket.closing) = (true, true);
@@ -418,6 +425,9 @@ impl Worker {
             // It refused the session's settings (a cancel request may have hit them).
             return self.server_lost(server, "it did not take the session's settings");
         }
+        if self.clients[client].session.has_news() {
+            self.count_replies(client);
+        }
         if self.clients[client].session.has_changed() {
             self.adopt_settings(client, server);
         }
@@ -437,6 +447,26 @@ impl Worker {
             self.set_client_deadline(client);
         }
         self.settle(client);
+    }
+
+    /// Queries of a client were answered: how many, and how long they took.
+    #[inline]
+    fn count_replies(&mut self, slot: usize) {
+        let client = &mut self.clients[slot];
+        let tally = client.session.take_tally();
+        let stats = &mut self.pools[client.pool].stats;
+        let query = self.micros - client.asked;
+        stats.query_us += query;
+        self.tallies.query.observe(query);
+        // Those sent behind it were under way all the while.
+        client.asked = self.micros;
+        if tally.transactions > 0 {
+            let transaction = self.micros - client.begun;
+            stats.transaction_us += transaction;
+            self.tallies.transaction.observe(transaction);
+            client.begun = self.micros;
+        }
+        self.pools[client.pool].count(tally);
     }
 
     /// The one place where a lease ends: everything is answered, complete and sent, nothing pins.

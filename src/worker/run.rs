@@ -12,7 +12,10 @@ use super::clients::Client;
 use super::deadlines::{Deadlines, Fired, Millis, Owner};
 use super::inbox::{Message, WAKER};
 use super::pool::{Key, Pool};
+use super::reporting::Report;
 use super::servers::Server;
+use super::stats::{Micros, Tallies};
+use super::suspension::Suspension;
 use super::{Surroundings, Workers};
 use crate::session::WHOLE;
 use crate::tenant::Tenant;
@@ -69,6 +72,12 @@ pub(super) struct Worker {
     pub(super) idle_pools: HashMap<NodeAddr, VecDeque<(usize, u64)>>,
     pub(super) deadlines: Deadlines,
     pub(super) now: Millis,
+    /// The same clock, finer.
+    pub(super) micros: Micros,
+    pub(super) tallies: Tallies,
+    /// Reports in the making.
+    pub(super) reports: VecDeque<Report>,
+    pub(super) suspended: Option<Suspension>,
     pub(super) serial: u64,
     pub(super) buffer: Box<[u8]>,
     pub(super) scratch: Vec<u8>,
@@ -110,6 +119,10 @@ impl Worker {
             idle_pools: HashMap::new(),
             deadlines: Deadlines::default(),
             now: 0,
+            micros: 0,
+            tallies: Tallies::default(),
+            reports: VecDeque::new(),
+            suspended: None,
             serial: 0,
             buffer: vec![0; WHOLE + READ].into(),
             scratch: Vec::new(),
@@ -130,13 +143,20 @@ impl Worker {
             {
                 tracing::error!(%error, "waiting for events failed");
             }
-            self.now = elapsed(self.around.epoch);
+            self.micros = elapsed(self.around.epoch);
+            self.now = self.micros / 1000;
+            if self.suspended.is_some() {
+                self.suspended_turn(&events);
+                continue;
+            }
             for event in &events {
                 self.event(event);
             }
             self.work_off();
             self.expire();
+            self.report();
         }
+        self.workers.inboxes[self.number].close();
     }
 
     fn is_done(&self) -> bool {
@@ -148,11 +168,36 @@ impl Worker {
     }
 
     fn next_wait(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if self.suspended.is_some() {
+            return None;
+        }
+        if !self.ready.is_empty() || !self.reports.is_empty() {
             return Some(Duration::ZERO);
         }
         let next = self.deadlines.next()?;
         Some(Duration::from_millis(next.saturating_sub(self.now).max(1)))
+    }
+
+    /// Keeps in mind what the kernel has said of a socket.
+    pub(super) fn note(&mut self, event: &Event) {
+        let token = event.token();
+        let (slot, serial) = ((token.0 & 0xffff_ffff) >> 1, token.0 >> 32);
+        let socket = if token == WAKER {
+            None
+        } else if token.0 & 1 == 0 {
+            let client = self.clients.get_mut(slot);
+            client
+                .filter(|c| low(c.serial) == serial)
+                .map(|c| &mut c.socket)
+        } else {
+            let server = self.servers.get_mut(slot);
+            server
+                .filter(|s| low(s.serial) == serial)
+                .map(|s| &mut s.socket)
+        };
+        if let Some(socket) = socket {
+            socket.note(event);
+        }
     }
 
     #[inline]
@@ -217,42 +262,53 @@ impl Worker {
     fn messages(&mut self) {
         let inbox = Arc::clone(&self.workers.inboxes[self.number]);
         for message in inbox.take() {
-            match message {
-                Message::Client(client) => self.admit(*client),
-                Message::Dialled {
-                    pool,
-                    serial,
-                    dialled,
-                } => {
-                    if self.pool_is(pool, serial) {
-                        self.dialled(pool, *dialled);
-                    }
+            self.message(message);
+        }
+    }
+
+    /// Does what a message asks for.
+    pub(super) fn message(&mut self, message: Message) {
+        match message {
+            Message::Client(client) => self.admit(*client),
+            Message::Dialled {
+                pool,
+                serial,
+                dialled,
+            } => {
+                if self.pool_is(pool, serial) {
+                    self.dialled(pool, *dialled);
                 }
-                Message::Granted {
-                    pool,
-                    serial,
-                    permit,
-                } => {
-                    if self.pool_is(pool, serial) {
-                        self.granted(pool, permit);
-                    }
-                }
-                Message::Evict(node) => self.evict(&node),
-                Message::Cancel { client, key, done } => self.cancel(client, &key, done),
-                Message::CancelDone {
-                    server,
-                    serial,
-                    outcome,
-                } => {
-                    if self.server_is(server, serial) {
-                        self.cancel_done(server, outcome);
-                    }
-                }
-                Message::TenantChanged(tenant) => self.tenant_changed(&tenant),
-                Message::TenantRemoved(id) => self.tenant_removed(id),
-                Message::Drain => self.drain(),
-                Message::Stop => self.stop(),
             }
+            Message::Granted {
+                pool,
+                serial,
+                permit,
+            } => {
+                if self.pool_is(pool, serial) {
+                    self.granted(pool, permit);
+                }
+            }
+            Message::Evict(node) => self.evict(&node),
+            Message::Cancel { client, key, done } => self.cancel(client, &key, done),
+            Message::CancelDone {
+                server,
+                serial,
+                outcome,
+            } => {
+                if self.server_is(server, serial) {
+                    self.cancel_done(server, outcome);
+                }
+            }
+            Message::TenantChanged(tenant) => self.tenant_changed(&tenant),
+            Message::TenantRemoved(id) => self.tenant_removed(id),
+            Message::Question(question) => self.reports.push_back(Report::of(question)),
+            Message::Order(order, done) => self.order(order, &done),
+            Message::KillClient { serial, found } => {
+                // Who asked may be gone.
+                let _gone = found.send(self.kill_client(serial));
+            }
+            Message::Drain => self.drain(),
+            Message::Stop => self.stop(),
         }
     }
 
@@ -309,7 +365,8 @@ impl Worker {
     }
 }
 
-/// Milliseconds of the workers' common clock.
-fn elapsed(epoch: Instant) -> Millis {
-    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(Millis::MAX)
+/// Microseconds of the workers' common clock.
+fn elapsed(epoch: Instant) -> Micros {
+    let since = epoch.elapsed();
+    since.as_secs() * 1_000_000 + u64::from(since.subsec_micros())
 }

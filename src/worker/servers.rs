@@ -7,6 +7,7 @@ use super::deadlines::{Deadline, Millis, NEVER, Owner, after};
 use super::inbox::Done;
 use super::relay::{Connected, End};
 use super::run::{Phase, READ, Turn, Worker};
+use super::stats::{Ended, Micros};
 use crate::config::PoolMode;
 use crate::error::{ClientError, SqlState};
 use crate::session::{Catalog, Link, Session, Settings, TxStatus};
@@ -31,6 +32,7 @@ pub(super) struct Server {
     /// Never to be lent again.
     pub(super) doubtful: bool,
     pub(super) dies: Millis,
+    pub(super) connected: Micros,
     pub(super) deadline: Deadline,
     /// Held until the server has gone.
     pub(super) _permit: Permit,
@@ -70,8 +72,9 @@ impl Worker {
         let pool = &mut self.pools[server.pool];
         let surplus = pool.open > pool.limits().size;
         let outdated = server.generation != pool.generation || server.dies <= now;
-        if server.doubtful || outdated || surplus {
-            return self.close_server(slot);
+        if server.doubtful || outdated || surplus || pool.is_paused() {
+            let why = self.why_not_again(slot);
+            return self.close_server(slot, why);
         }
         if pool.owes_catalog(now) && self.phase == Phase::Serving {
             pool.catalog.begin(now);
@@ -83,11 +86,11 @@ impl Worker {
             None
         };
         if pool.owes_node(first.map(|w| w.since)) {
-            return self.close_server(slot);
+            return self.close_server(slot, Ended::Evicted);
         }
         if let Some(waiter) = first {
             if pool.is_session() && !fits(&server.link, clients[waiter.client].session.settings()) {
-                return self.close_server(slot);
+                return self.close_server(slot, Ended::Replaced);
             }
             pool.skip_first();
             pool.left_line();
@@ -97,7 +100,7 @@ impl Worker {
             return self.fill(pool_slot);
         }
         if self.phase > Phase::Serving || pool.removed {
-            return self.close_server(slot);
+            return self.close_server(slot, Ended::Shutdown);
         }
         let pool_slot = server.pool;
         server.state = ServerState::Idle { since: now };
@@ -111,9 +114,32 @@ impl Worker {
         }
     }
 
+    /// Why a free server connection is not lent again.
+    #[cold]
+    fn why_not_again(&self, slot: usize) -> Ended {
+        let server = &self.servers[slot];
+        let pool = &self.pools[server.pool];
+        if server.doubtful {
+            Ended::Unclean
+        } else if pool.is_paused() {
+            Ended::Paused
+        } else if server.generation != pool.generation {
+            Ended::Replaced
+        } else if server.dies <= self.now {
+            Ended::Lifetime
+        } else {
+            Ended::Idle
+        }
+    }
+
     /// Lends a server connection to a client that was in line; the client goes on in its turn.
     fn hand_over(&mut self, server: usize, client: usize) {
         let at_login = self.clients[client].state == ClientState::Login;
+        let wait = self.micros - self.clients[client].asked;
+        let stats = &mut self.pools[self.clients[client].pool].stats;
+        stats.waits += 1;
+        stats.wait_us += wait;
+        self.tallies.wait.observe(wait);
         self.lease(client, server);
         if at_login {
             return self.introduce(client);
@@ -140,7 +166,7 @@ impl Worker {
             return self.checked(slot);
         }
         if let Some(&oldest) = idle.first() {
-            self.close_server(oldest);
+            self.close_server(oldest, Ended::Replaced);
         }
         None
     }
@@ -184,7 +210,7 @@ impl Worker {
         let owner = Owner::Server(slot, server.serial);
         self.deadlines.set(&mut server.deadline, owner, due);
         if server.socket.send(&sql).is_err() {
-            self.close_server(slot);
+            self.close_server(slot, Ended::Lost);
         }
     }
 
@@ -206,7 +232,7 @@ impl Worker {
             self.release(slot);
             return self.serve_line(pool_slot);
         } else if fault.is_some() {
-            return self.close_server(slot);
+            return self.close_server(slot, Ended::Unclean);
         }
         self.release(slot);
     }
@@ -224,10 +250,19 @@ impl Worker {
         let marked = session_mode || session.pin().is_some();
         if resting && !marked {
             self.release(slot);
-        } else if resting && session.is_discardable() && self.phase == Phase::Serving {
+        } else if resting
+            && session.is_discardable()
+            && self.phase == Phase::Serving
+            && !self.pools[server.pool].is_paused()
+        {
             self.own_query(slot, Purpose::Reset);
         } else {
-            self.close_server(slot);
+            let why = if server.doubtful || resting {
+                Ended::Unclean
+            } else {
+                Ended::Abandoned
+            };
+            self.close_server(slot, why);
         }
     }
 
@@ -239,8 +274,10 @@ impl Worker {
                 let pool = &self.pools[server.pool];
                 let kept = pool.open <= pool.limits().min_size && pool.deserted.is_none();
                 let idle = after(since, pool.limits().idle_timeout);
-                if server.dies <= self.now || (idle <= self.now && !kept) {
-                    self.close_server(slot);
+                if server.dies <= self.now {
+                    self.close_server(slot, Ended::Lifetime);
+                } else if idle <= self.now && !kept {
+                    self.close_server(slot, Ended::Idle);
                 } else {
                     let owner = Owner::Server(slot, server.serial);
                     let due = server.dies.min(after(self.now, pool.limits().idle_timeout));
@@ -248,7 +285,7 @@ impl Worker {
                     self.deadlines.set(deadline, owner, due);
                 }
             }
-            ServerState::Owned(_) => self.close_server(slot),
+            ServerState::Owned(_) => self.close_server(slot, Ended::Lost),
             ServerState::Leased(_) | ServerState::Closing => {}
         }
     }
@@ -276,12 +313,12 @@ impl Worker {
             .get(slot)
             .is_some_and(|s| s.state != ServerState::Closing)
         {
-            self.close_server(slot);
+            self.close_server(slot, Ended::Lost);
         }
     }
 
     /// Ends a server connection. Its permit is held until the server has gone (end of file).
-    pub(super) fn close_server(&mut self, slot: usize) {
+    pub(super) fn close_server(&mut self, slot: usize, why: Ended) {
         let server = &mut self.servers[slot];
         let was = std::mem::replace(&mut server.state, ServerState::Closing);
         if was == ServerState::Closing {
@@ -298,6 +335,12 @@ impl Worker {
         server.socket.out = Vec::new();
         server.socket.readable = true;
         let (pool, serial) = (server.pool, server.serial);
+        self.tallies.ends[why as usize] += 1;
+        let held = &mut self.pools[pool];
+        held.closing += 1;
+        held.stale -= usize::from(server.generation != held.generation);
+        held.stats.server_closed += 1;
+        held.stats.server_lifetime_us += self.micros - server.connected;
         if was == ServerState::Owned(Purpose::Catalog) {
             self.pools[pool].catalog.end();
         }
@@ -309,6 +352,7 @@ impl Worker {
         if was == ServerState::Owned(Purpose::Catalog) {
             self.serve_line(pool);
         }
+        self.pools[pool].tell_awaited();
         self.fill(pool);
     }
 
@@ -327,6 +371,9 @@ impl Worker {
             Ok((_, End::Closed)) | Err(_) => {
                 let mut gone = self.servers.remove(slot);
                 let _gone = gone.socket.stream.deregister(self.poll.registry());
+                let pool = &mut self.pools[gone.pool];
+                pool.closing -= 1;
+                pool.tell_awaited();
             }
         }
     }

@@ -84,6 +84,7 @@ impl Worker {
             return self.close_client(slot, &error);
         }
         client.told = true;
+        self.tallies.pins[reason as usize] += 1;
         let (tenant, role, reason) = (pool.tenant.slug(), &client.role, reason.as_str());
         tracing::info!(%tenant, %role, reason, "session pinned to its server connection");
     }

@@ -39,7 +39,7 @@ impl Worker {
                 let whole = if link.at_rest() {
                     NEVER
                 } else {
-                    after(client.leased_at, limits.transaction_timeout)
+                    after(client.begun / 1000, limits.transaction_timeout)
                 };
                 after(client.since, silence).min(whole)
             }
@@ -75,7 +75,7 @@ impl Worker {
                 let whole = limits.transaction_timeout;
                 if link.at_rest() {
                     idle_too_long(&limits)
-                } else if after(client.leased_at, whole) <= self.now {
+                } else if after(client.begun / 1000, whole) <= self.now {
                     let text = format!("transaction took longer than {whole:?}");
                     ClientError::fatal(SqlState::TRANSACTION_TIMEOUT, text)
                         .with_hint("the limit is pool.transaction_timeout")
