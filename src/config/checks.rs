@@ -4,7 +4,8 @@
 use super::reader::{Document, Place};
 use super::server::METHODS;
 use super::value::{self, Stored};
-use super::{AuthMethod, ClientTlsMode, ListenAddr, Role, Server, server, tenant};
+use super::{AuthMethod, ClientTlsMode, ListenAddr, Server, console, server, tenant};
+use crate::types::Secret;
 
 /// Checks each listener's method against its address and TLS.
 pub(super) fn listeners(doc: &Document<'_>, draft: &server::Draft, default: (AuthMethod, &Place)) {
@@ -47,12 +48,7 @@ pub(super) fn logins(
     default: AuthMethod,
     tenants: &[tenant::Draft],
 ) {
-    let mut methods: Vec<AuthMethod> = Vec::new();
-    for method in server.listen.iter().map(|l| l.method.unwrap_or(default)) {
-        if !methods.contains(&method) {
-            methods.push(method);
-        }
-    }
+    let methods = methods(server, default);
     let other = methods.iter().find(|m| **m != AuthMethod::ScramSha256);
     for draft in tenants {
         if let (None, Some(other)) = (&draft.tenant.login, other) {
@@ -65,19 +61,46 @@ pub(super) fn logins(
             continue;
         }
         for (role, place) in draft.tenant.roles.iter().zip(&draft.role_places) {
-            if !methods.iter().any(|m| can_log_in(*m, role)) {
-                doc.error(place, stuck(&methods, role));
+            let password = role.password.as_ref();
+            if !methods.iter().any(|m| can_log_in(*m, password)) {
+                let who = format!("role `{}`", role.name);
+                doc.error(place, stuck(&methods, &who, password));
             }
         }
     }
 }
 
-fn can_log_in(method: AuthMethod, role: &Role) -> bool {
+/// Checks that each user of the console can log in by one of the listeners' methods.
+pub(super) fn console(
+    doc: &Document<'_>,
+    server: &Server,
+    default: AuthMethod,
+    draft: &console::Draft,
+) {
+    let methods = methods(server, default);
+    for (user, place) in draft.console.users.iter().zip(&draft.places) {
+        let password = Some(&user.password);
+        if !methods.iter().any(|m| can_log_in(*m, password)) {
+            let who = format!("user `{}`", user.name);
+            doc.error(place, stuck(&methods, &who, password));
+        }
+    }
+}
+
+/// The methods of all listeners, each once.
+fn methods(server: &Server, default: AuthMethod) -> Vec<AuthMethod> {
+    let mut methods: Vec<AuthMethod> = Vec::new();
+    for method in server.listen.iter().map(|l| l.method.unwrap_or(default)) {
+        if !methods.contains(&method) {
+            methods.push(method);
+        }
+    }
+    methods
+}
+
+fn can_log_in(method: AuthMethod, password: Option<&Secret>) -> bool {
     // A malformed verifier has been reported where it was read.
-    let kind = role
-        .password
-        .as_ref()
-        .and_then(|p| value::stored(p.expose()).ok());
+    let kind = password.and_then(|p| value::stored(p.expose()).ok());
     match method {
         AuthMethod::ScramSha256 => matches!(kind, Some(Stored::Plain | Stored::Scram)),
         AuthMethod::Md5 => matches!(kind, Some(Stored::Plain | Stored::Md5)),
@@ -85,17 +108,16 @@ fn can_log_in(method: AuthMethod, role: &Role) -> bool {
     }
 }
 
-fn stuck(methods: &[AuthMethod], role: &Role) -> String {
+fn stuck(methods: &[AuthMethod], who: &str, password: Option<&Secret>) -> String {
     let methods: Vec<&str> = methods.iter().map(|m| word(*m)).collect();
-    let has = match role.password.as_ref().map(|p| value::stored(p.expose())) {
+    let has = match password.map(|p| value::stored(p.expose())) {
         None => "no password",
         Some(Ok(Stored::Md5)) => "an md5 verifier",
         Some(Ok(Stored::Scram)) => "a SCRAM verifier",
         Some(Ok(Stored::Plain) | Err(_)) => "this password",
     };
     format!(
-        "role `{}` has {has} and cannot log in by {}",
-        role.name,
+        "{who} has {has} and cannot log in by {}",
         methods.join(" or ")
     )
 }

@@ -27,7 +27,7 @@ fn keys_that_do_nothing_yet_are_refused_by_name() {
     assert_eq!(message, expected);
 }
 
-fn all_keys() -> [&'static Keys; 11] {
+fn all_keys() -> [&'static Keys; 13] {
     [
         &keys::ROOT,
         &keys::SERVER,
@@ -35,6 +35,8 @@ fn all_keys() -> [&'static Keys; 11] {
         &keys::SERVER_TLS,
         &keys::AUTH,
         &keys::LOG,
+        &keys::CONSOLE,
+        &keys::CONSOLE_USER,
         &keys::REGISTRY,
         &keys::POOL,
         &keys::CLUSTER,
@@ -49,6 +51,7 @@ fn in_context(table: &str, line: &str) -> String {
         "" => line.to_owned(),
         "cluster" | "tenant" => format!("[[{table}]]\n{line}"),
         "tenant.roles" => format!("[[tenant]]\nroles = [{{ {line} }}]"),
+        "console.users" => format!("[console]\nusers = [{{ {line} }}]"),
         "server.listen" => format!("[server]\nlisten = [{{ {line} }}]"),
         _ => format!("[{table}]\n{line}"),
     }

@@ -16,8 +16,8 @@ use super::errors::ConfigErrors;
 use super::reader::{Document, Place, Section};
 use super::server::METHODS;
 use super::{
-    Auth, AuthMethod, Config, Log, LogFormat, PoolSettings, checks, cluster, keys, pool, server,
-    tenant, value,
+    Auth, AuthMethod, Config, Log, LogFormat, PoolSettings, checks, cluster, console, keys, pool,
+    server, tenant, value,
 };
 
 pub use super::reader::Env;
@@ -94,6 +94,7 @@ fn document(doc: &Document<'_>, table: &DeTable<'_>) -> Result<Config, ConfigErr
     let server = server::read(root.section("server", &keys::SERVER));
     let (auth, method_place) = auth(root.section("auth", &keys::AUTH));
     let log = log(root.section("log", &keys::LOG));
+    let console = console::read(root.section("console", &keys::CONSOLE));
     registry(root.section("registry", &keys::REGISTRY));
     let pool = pool::read(root.section("pool", &keys::POOL), &PoolSettings::default());
     let clusters = cluster::read(root.items("cluster"));
@@ -103,11 +104,13 @@ fn document(doc: &Document<'_>, table: &DeTable<'_>) -> Result<Config, ConfigErr
     // Who can log in depends on all of the above: one mistake there would be many here.
     doc.verdict()?;
     checks::logins(doc, &server.server, auth.method, &tenants);
+    checks::console(doc, &server.server, auth.method, &console);
     doc.verdict()?;
     Ok(Config {
         server: server.server,
         auth,
         log,
+        console: console.console,
         clusters: clusters.all,
         tenants: tenants.into_iter().map(|d| d.tenant).collect(),
     })

@@ -17,15 +17,16 @@ pub(super) struct Keys {
 pub(super) static ROOT: Keys = Keys {
     table: "",
     working: &[
-        "server", "auth", "log", "registry", "pool", "cluster", "tenant",
+        "server", "auth", "log", "console", "registry", "pool", "cluster", "tenant",
     ],
-    later: &["console", "routing", "cache"],
+    later: &["routing", "cache"],
 };
 
 pub(super) static SERVER: Keys = Keys {
     table: "server",
     working: &[
         "listen",
+        "http",
         "workers",
         "max_clients",
         "login_timeout",
@@ -33,7 +34,6 @@ pub(super) static SERVER: Keys = Keys {
         "tls",
     ],
     later: &[
-        "http",
         "proxy_protocol",
         "proxy_protocol_sources",
         "keepalive",
@@ -70,6 +70,18 @@ pub(super) static LOG: Keys = Keys {
     table: "log",
     working: &["format", "level"],
     later: &["slow", "statements"],
+};
+
+pub(super) static CONSOLE: Keys = Keys {
+    table: "console",
+    working: &["users"],
+    later: &[],
+};
+
+pub(super) static CONSOLE_USER: Keys = Keys {
+    table: "console.users",
+    working: &["name", "password", "role"],
+    later: &[],
 };
 
 pub(super) static REGISTRY: Keys = Keys {

@@ -5,6 +5,7 @@
 
 mod checks;
 mod cluster;
+mod console;
 mod descriptors;
 mod errors;
 pub mod file;
@@ -38,6 +39,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[log]`
     pub log: Log,
+    /// `[console]`
+    pub console: Console,
     /// `[[cluster]]`, sorted by name.
     pub clusters: Vec<Arc<Cluster>>,
     /// `[[tenant]]`, sorted by slug.
@@ -49,6 +52,8 @@ pub struct Config {
 pub struct Server {
     /// Where to listen; at least one.
     pub listen: Vec<Listener>,
+    /// Where metrics and health are served over HTTP; `None`: nowhere.
+    pub http: Option<SocketAddr>,
     /// Worker threads; already resolved, at least 1.
     pub workers: usize,
     /// Clients of the whole proxy.
@@ -157,6 +162,33 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// `[console]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Console {
+    /// Who may log in to the console; nobody where it is empty.
+    pub users: Vec<ConsoleUser>,
+}
+
+/// Who may log in to the console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsoleUser {
+    /// Distinct from those of the other users.
+    pub name: RoleName,
+    /// A plain secret, `md5<32 hex>` or `SCRAM-SHA-256$..`.
+    pub password: Secret,
+    /// What it may do there.
+    pub role: ConsoleRole,
+}
+
+/// What a user of the console may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsoleRole {
+    /// Everything.
+    Admin,
+    /// Look, but change nothing.
+    Stats,
 }
 
 /// `[[cluster]]`: where tenants live.

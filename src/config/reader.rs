@@ -221,15 +221,7 @@ impl<'a> Section<'a> {
 
     /// A secret: literal, `env:NAME` or `file:PATH`.
     pub(super) fn secret(&mut self, key: &'static str) -> Option<Secret> {
-        let value = self.value(key)?;
-        let text = value.string()?;
-        match resolve_secret(text, value.doc) {
-            Ok(secret) => Some(Secret::new(secret)),
-            Err(message) => {
-                value.error(message);
-                None
-            }
-        }
+        self.value(key)?.secret()
     }
 
     /// Reports what nobody asked for, and what is known but does nothing yet.
@@ -303,6 +295,14 @@ impl<'a> Value<'a> {
         } else {
             self.expected("1 to 63 bytes")
         }
+    }
+
+    /// A secret: literal, `env:NAME` or `file:PATH`.
+    pub(super) fn secret(&self) -> Option<Secret> {
+        resolve_secret(self.string()?, self.doc)
+            .map(Secret::new)
+            .map_err(|message| self.error(message))
+            .ok()
     }
 
     /// One of several words.

@@ -25,12 +25,14 @@ pub(super) struct Draft {
 /// Reads `[server]`.
 pub(super) fn read(mut s: Section<'_>) -> Draft {
     let (listen, places) = listeners(&mut s);
+    let http = http(&mut s, &listen);
     let workers = match s.number("workers", 0..=1024, 0) {
         0 => std::thread::available_parallelism().map_or(1, NonZero::get),
         n => n,
     };
     let server = Server {
         listen,
+        http,
         workers,
         max_clients: s.number("max_clients", 1..=10_000_000, 20_000),
         login_timeout: s.positive_duration("login_timeout", Duration::from_secs(15)),
@@ -71,6 +73,15 @@ fn listeners(s: &mut Section<'_>) -> (Vec<Listener>, Vec<Place>) {
         places.push(place);
     }
     (listen, places)
+}
+
+fn http(s: &mut Section<'_>, listen: &[Listener]) -> Option<SocketAddr> {
+    let address = s.text("http", value::tcp)?;
+    let taken = |l: &Listener| l.address == ListenAddr::Tcp(address);
+    if address.port() != 0 && listen.iter().any(taken) {
+        s.error("http", "is the address of a listener for clients, too");
+    }
+    Some(address)
 }
 
 fn listener(item: Value<'_>) -> Option<Listener> {

@@ -93,6 +93,18 @@ pub(super) fn listen(text: &str, folder: &Path) -> Result<ListenAddr, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(&folder.join(path), path);
     }
+    socket(text).map(ListenAddr::Tcp).ok_or_else(|| {
+        "expected IP:PORT, [IPV6]:PORT, *:PORT (all IPv4 addresses) or unix:/DIRECTORY".into()
+    })
+}
+
+/// `IP:PORT`, `[IPV6]:PORT`, `*:PORT` or `localhost:PORT`.
+pub(super) fn tcp(text: &str) -> Result<SocketAddr, String> {
+    socket(text)
+        .ok_or_else(|| "expected IP:PORT, [IPV6]:PORT or *:PORT (all IPv4 addresses)".into())
+}
+
+fn socket(text: &str) -> Option<SocketAddr> {
     let known = text.split_once(':').and_then(|(host, port)| {
         let ip = match host {
             "*" => Ipv4Addr::UNSPECIFIED,
@@ -101,12 +113,7 @@ pub(super) fn listen(text: &str, folder: &Path) -> Result<ListenAddr, String> {
         };
         Some(SocketAddr::new(ip.into(), port.parse().ok()?))
     });
-    known
-        .or_else(|| text.parse().ok())
-        .map(ListenAddr::Tcp)
-        .ok_or_else(|| {
-            "expected IP:PORT, [IPV6]:PORT, *:PORT (all IPv4 addresses) or unix:/DIRECTORY".into()
-        })
+    known.or_else(|| text.parse().ok())
 }
 
 fn unix(path: &Path, given: &str) -> Result<ListenAddr, String> {
