@@ -20,6 +20,17 @@ pub(super) fn listeners(doc: &Document<'_>, draft: &server::Draft, default: (Aut
     }
 }
 
+/// Checks the same of listeners and methods that come from two files.
+pub(super) fn listeners_fit(server: &Server, default: AuthMethod) -> Result<(), String> {
+    server.listen.iter().try_for_each(|listener| {
+        method_fits(
+            listener.method.unwrap_or(default),
+            &listener.address,
+            server,
+        )
+    })
+}
+
 fn method_fits(method: AuthMethod, address: &ListenAddr, server: &Server) -> Result<(), String> {
     match (method, address) {
         (AuthMethod::Trust, ListenAddr::Tcp(a)) if !a.ip().to_canonical().is_loopback() => Err(
@@ -123,8 +134,5 @@ fn stuck(methods: &[AuthMethod], who: &str, password: Option<&Secret>) -> String
 }
 
 fn word(method: AuthMethod) -> &'static str {
-    METHODS
-        .iter()
-        .find(|(_, m)| *m == method)
-        .map_or("", |(word, _)| word)
+    value::word_for(&METHODS, &method)
 }

@@ -4,17 +4,19 @@
 //! that contradict each other are errors with file, line, column and key path. As many as can be
 //! told apart are reported at once. A [`Config`] comes out only if there is none.
 //!
-//! It does not read certificates (it looks whether the files can be opened) and resolves no host
+//! It does not parse certificates (it looks whether the files can be read) and resolves no host
 //! names.
 
 use std::cell::RefCell;
 use std::path::Path;
 
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::errors::ConfigErrors;
-use super::reader::{Document, Place, Section};
+use super::reader::{Document, OVER_THE_TEXT, Place, Section};
 use super::server::METHODS;
+use super::source::{Files, Source};
 use super::{
     Auth, AuthMethod, Config, Log, LogFormat, PoolSettings, checks, cluster, console, keys, pool,
     server, tenant, value,
@@ -22,14 +24,16 @@ use super::{
 
 pub use super::reader::Env;
 
+/// The words for shapes of log lines.
+pub(super) const FORMATS: [(&str, LogFormat); 2] =
+    [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
 /// Reads and checks a file; secrets of the form `env:NAME` come from the process's environment.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| ConfigErrors::about(path, format!("cannot be read: {e}")))?;
-    parse(&text, path, &|name| std::env::var(name).ok())
+    Source::open(path).map(|(_source, config)| config)
 }
 
 /// Checks a text. `file` names it in errors, and its folder is what relative paths are relative to.
@@ -37,13 +41,34 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(text: &str, file: &Path, env: Env<'_>) -> Result<Config, ConfigErrors> {
+    read((text, ""), file, env).config
+}
+
+/// What a reading found.
+pub(super) struct Reading {
+    pub(super) config: Result<Config, ConfigErrors>,
+    /// The files that were looked into, whatever came of it.
+    pub(super) files: Files,
+}
+
+/// Checks a text with `over` put over it: lines such as `pool.size = 5`.
+pub(super) fn read((text, over): (&str, &str), file: &Path, env: Env<'_>) -> Reading {
     let doc = Document {
         file,
         text,
         env,
         errors: RefCell::default(),
+        files: RefCell::default(),
     };
-    let (table, errors) = DeTable::parse_recoverable(text);
+    let config = merged(&doc, over);
+    Reading {
+        config,
+        files: doc.files.into_inner(),
+    }
+}
+
+fn merged(doc: &Document<'_>, over: &str) -> Result<Config, ConfigErrors> {
+    let (mut table, errors) = DeTable::parse_recoverable(doc.text);
     for error in errors {
         let offset = error.span().map(|s| s.start);
         doc.error(
@@ -56,7 +81,29 @@ pub fn parse(text: &str, file: &Path, env: Env<'_>) -> Result<Config, ConfigErro
     }
     // What a broken text seems to say would only add noise.
     doc.verdict()?;
-    document(&doc, table.get_ref())
+    let (over, _none) = DeTable::parse_recoverable(over);
+    put_over(table.get_mut(), over.into_inner());
+    document(doc, table.get_ref())
+}
+
+/// Values of `over` take the place of those below, tables are merged.
+fn put_over<'a>(base: &mut DeTable<'a>, over: DeTable<'a>) {
+    const PLACE: std::ops::Range<usize> = OVER_THE_TEXT..OVER_THE_TEXT;
+    for (key, value) in over {
+        match value.into_inner() {
+            DeValue::Table(over) => {
+                let empty = || Spanned::new(PLACE, DeValue::Table(DeTable::new()));
+                let below = base.entry(key).or_insert_with(empty);
+                // What is no table is an error already where it is read.
+                if let DeValue::Table(below) = below.get_mut() {
+                    put_over(below, over);
+                }
+            }
+            value => {
+                base.insert(key, Spanned::new(PLACE, value));
+            }
+        }
+    }
 }
 
 /// A mistake that shows only when a good file meets this machine, at the place of its key.
@@ -68,6 +115,7 @@ pub(crate) fn error_at(file: &Path, (table, key): (&str, &str), message: String)
         text: &text,
         env: &|_| None,
         errors: RefCell::default(),
+        files: RefCell::default(),
     };
     let (root, _broken) = DeTable::parse_recoverable(&text);
     let value = root
@@ -111,6 +159,7 @@ fn document(doc: &Document<'_>, table: &DeTable<'_>) -> Result<Config, ConfigErr
         auth,
         log,
         console: console.console,
+        pool,
         clusters: clusters.all,
         tenants: tenants.into_iter().map(|d| d.tenant).collect(),
     })
@@ -129,9 +178,8 @@ fn auth(mut s: Section<'_>) -> (Auth, Place) {
 }
 
 fn log(mut s: Section<'_>) -> Log {
-    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let log = Log {
-        format: s.word("format", &formats).unwrap_or(LogFormat::Text),
+        format: s.word("format", &FORMATS).unwrap_or(LogFormat::Text),
         level: s
             .value("level")
             .and_then(|v| v.parsed(value::log_filter))

@@ -10,9 +10,12 @@ mod descriptors;
 mod errors;
 pub mod file;
 mod keys;
+mod overrides;
 mod pool;
 mod reader;
 mod server;
+mod show;
+mod source;
 mod tenant;
 mod value;
 
@@ -27,6 +30,9 @@ use ipnet::IpNet;
 pub use descriptors::descriptors;
 pub use errors::{ConfigError, ConfigErrors};
 pub use file::{load, parse};
+pub use overrides::{Override, OverrideError};
+pub use show::{Difference, Row, differences, keep_until_restart, show};
+pub use source::{Digest, Draft, Files, Source};
 
 use crate::types::{ClusterName, DbName, NodeAddr, RoleName, Secret, Slug};
 
@@ -41,10 +47,23 @@ pub struct Config {
     pub log: Log,
     /// `[console]`
     pub console: Console,
+    /// `[pool]`: what holds for tenants that say nothing else.
+    pub pool: PoolSettings,
     /// `[[cluster]]`, sorted by name.
     pub clusters: Vec<Arc<Cluster>>,
     /// `[[tenant]]`, sorted by slug.
     pub tenants: Vec<TenantConfig>,
+}
+
+impl Config {
+    /// What is wrong with the listeners' methods, if anything: for a configuration that keeps
+    /// listeners of a former one.
+    ///
+    /// # Errors
+    /// The first listener whose method does not fit its address and TLS, and why.
+    pub fn check_listeners(&self) -> Result<(), String> {
+        checks::listeners_fit(&self.server, self.auth.method)
+    }
 }
 
 /// `[server]`: how clients reach us.

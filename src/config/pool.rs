@@ -35,22 +35,23 @@ impl Default for PoolSettings {
     }
 }
 
-const MODES: [(&str, PoolMode); 3] = [
+pub(super) const MODES: [(&str, PoolMode); 3] = [
     ("session", PoolMode::Session),
     ("transaction", PoolMode::Transaction),
     ("statement", PoolMode::Statement),
 ];
-const NAMES: [(&str, ApplicationName); 2] = [
+pub(super) const NAMES: [(&str, ApplicationName); 2] = [
     ("pass", ApplicationName::Pass),
     ("append", ApplicationName::Append),
 ];
-const STATES: [(&str, StateMode); 3] = [
+pub(super) const STATES: [(&str, StateMode); 3] = [
     ("carry", StateMode::Carry),
     ("reject", StateMode::Reject),
     ("ignore", StateMode::Ignore),
 ];
-const RESETS: [(&str, ResetWhen); 2] = [("dirty", ResetWhen::Dirty), ("always", ResetWhen::Always)];
-const REPLICATIONS: [(&str, Replication); 2] = [
+pub(super) const RESETS: [(&str, ResetWhen); 2] =
+    [("dirty", ResetWhen::Dirty), ("always", ResetWhen::Always)];
+pub(super) const REPLICATIONS: [(&str, Replication); 2] = [
     ("refuse", Replication::Refuse),
     ("logical", Replication::Logical),
 ];

@@ -5,14 +5,17 @@
 //! reader is done: what nobody asked for is an unknown key.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
 
 use super::errors::ConfigError;
 use super::keys::Keys;
+use super::source::{Digest, Files};
 use super::{ConfigErrors, value};
 use crate::types::Secret;
 
@@ -25,7 +28,11 @@ pub(super) struct Document<'a> {
     pub(super) text: &'a str,
     pub(super) env: Env<'a>,
     pub(super) errors: RefCell<Vec<ConfigError>>,
+    pub(super) files: RefCell<Files>,
 }
+
+/// Where values stand that do not come from the text but were put over it.
+pub(super) const OVER_THE_TEXT: usize = usize::MAX;
 
 /// A key path and where its value stands.
 #[derive(Debug, Clone)]
@@ -37,9 +44,16 @@ pub(super) struct Place {
 impl Document<'_> {
     /// Notes a mistake.
     pub(super) fn error(&self, place: &Place, message: impl Into<String>) {
+        let (file, position) = match place.offset {
+            Some(OVER_THE_TEXT) => ("SET".to_owned(), None),
+            offset => (
+                self.file.display().to_string(),
+                offset.map(|o| position(self.text, o)),
+            ),
+        };
         self.errors.borrow_mut().push(ConfigError {
-            file: self.file.display().to_string(),
-            position: place.offset.map(|o| position(self.text, o)),
+            file,
+            position,
             path: place.path.clone(),
             message: message.into(),
         });
@@ -48,6 +62,14 @@ impl Document<'_> {
     /// What relative paths are relative to.
     pub(super) fn folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Reads a file that the document names, and remembers what it held.
+    fn read(&self, path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+        let contents = std::fs::read(path).map(Zeroizing::new);
+        let digest = Digest::of(contents.as_ref().ok().map(|c| c.as_slice()));
+        self.files.borrow_mut().insert(path.to_owned(), digest);
+        contents
     }
 
     /// The mistakes so far, if there are any.
@@ -213,7 +235,7 @@ impl<'a> Section<'a> {
     pub(super) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let folder = self.doc.folder();
         let path = self.text(key, |text| Ok(folder.join(text)))?;
-        if let Err(e) = std::fs::File::open(&path) {
+        if let Err(e) = self.doc.read(&path) {
             self.error(key, format!("cannot read {}: {e}", path.display()));
         }
         Some(path)
@@ -379,8 +401,11 @@ fn resolve_secret(text: &str, doc: &Document<'_>) -> Result<String, String> {
         (doc.env)(name).ok_or_else(|| format!("the environment variable `{name}` is not set"))?
     } else if let Some(path) = text.strip_prefix("file:") {
         let path = doc.folder().join(path);
-        let mut text = std::fs::read_to_string(&path)
-            .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let unreadable = |e: &dyn fmt::Display| format!("cannot read {}: {e}", path.display());
+        let contents = doc.read(&path).map_err(|e| unreadable(&e))?;
+        let mut text = std::str::from_utf8(&contents)
+            .map_err(|_| unreadable(&"it is not UTF-8"))?
+            .to_owned();
         if text.ends_with('\n') {
             text.pop();
             if text.ends_with('\r') {

@@ -16,6 +16,14 @@ pub(super) const METHODS: [(&str, AuthMethod); 4] = [
     ("trust", AuthMethod::Trust),
 ];
 
+/// The words for TLS towards clients.
+pub(super) const TLS_MODES: [(&str, ClientTlsMode); 4] = [
+    ("disable", ClientTlsMode::Disable),
+    ("allow", ClientTlsMode::Allow),
+    ("require", ClientTlsMode::Require),
+    ("verify-client", ClientTlsMode::VerifyClient),
+];
+
 /// `[server]`, with the place of each listener for later checks.
 pub(super) struct Draft {
     pub(super) server: Server,
@@ -104,13 +112,7 @@ fn listener(item: Value<'_>) -> Option<Listener> {
 }
 
 fn tls(mut s: Section<'_>) -> ServerTls {
-    let modes = [
-        ("disable", ClientTlsMode::Disable),
-        ("allow", ClientTlsMode::Allow),
-        ("require", ClientTlsMode::Require),
-        ("verify-client", ClientTlsMode::VerifyClient),
-    ];
-    let asked = s.word("mode", &modes);
+    let asked = s.word("mode", &TLS_MODES);
     let certificate = s.file("certificate");
     let default = match certificate {
         Some(_) => ClientTlsMode::Allow,

@@ -47,6 +47,31 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A duration as [`duration`] reads it, in the largest unit that divides it.
+pub(super) fn duration_text(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    let unit = units.iter().find(|(size, _)| millis % size == 0);
+    match unit {
+        _ if millis == 0 => "0s".to_owned(),
+        Some((size, name)) => format!("{}{name}", millis / size),
+        None => format!("{millis}ms"),
+    }
+}
+
+/// The word for a value.
+pub(super) fn word_for<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+    words
+        .iter()
+        .find(|(_, v)| v == value)
+        .map_or("", |(word, _)| word)
+}
+
 /// `HOST`, `HOST:PORT`, `[IPV6]:PORT` or the directory of a Unix socket as `/DIR` or `/DIR:PORT`.
 pub(super) fn node(text: &str) -> Result<NodeAddr, String> {
     let (host, port) = host_and_port(text).ok_or("expected HOST:PORT, [IPV6]:PORT or /DIR:PORT")?;
