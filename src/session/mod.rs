@@ -202,6 +202,29 @@ impl Session {
         self.settings.text("application_name")
     }
 
+    /// The SQL text that its first message stands for, if that is told by the message.
+    pub fn text_of<'a>(&'a self, input: &'a [u8]) -> Option<&'a [u8]> {
+        let head = next_header(input).ok().flatten()?;
+        let body = input.get(frame::HEADER..head.total.min(input.len()))?;
+        let text = |bytes| frame::cstr(bytes);
+        match head.tag {
+            b'Q' => Some(text(body).map_or(body, |(sql, _)| sql)),
+            b'P' => {
+                let (_name, rest) = text(body)?;
+                Some(text(rest).map_or(rest, |(sql, _)| sql))
+            }
+            b'B' => {
+                let (name, _) = text(text(body)?.1)?;
+                let statement = match name {
+                    b"" => self.unnamed.as_ref(),
+                    name => self.names.find(name),
+                };
+                statement.map(|statement| statement.text())
+            }
+            _ => None,
+        }
+    }
+
     /// How many names it has for prepared statements.
     pub fn prepared(&self) -> usize {
         self.names.iter().count()

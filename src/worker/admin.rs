@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::{Done, Message};
 use super::report::{ClientRow, PoolRow, Question, ServerRow, Which, WorkerRow};
+use super::slow::SlowLog;
 use super::{Carried, Workers};
 use crate::tenant::switches::Scope;
 
@@ -53,6 +54,13 @@ impl Workers {
     pub async fn overview(&self) -> Vec<WorkerRow> {
         let rows = self.ask(Question::Worker).await;
         rows.into_iter().map(|row| *row).collect()
+    }
+
+    /// What is logged of slow transactions from now on.
+    pub fn set_slow_log(&self, log: SlowLog) {
+        for inbox in &*self.inboxes {
+            inbox.put(Message::SlowLog(log));
+        }
     }
 
     /// Tells that [`crate::tenant::switches::Switches`] have changed for these; waiting for the

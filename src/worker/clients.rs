@@ -412,6 +412,7 @@ impl Worker {
         client.socket.stream.finish();
         let _gone = client.socket.stream.deregister(self.poll.registry());
         self.pools[client.pool].count(client.session.take_tally());
+        self.slow.forget(slot);
         match client.state {
             ClientState::Idle => {}
             ClientState::Login | ClientState::Waiting => {

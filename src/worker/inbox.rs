@@ -13,6 +13,7 @@ use mio::{Poll, Token, Waker};
 use super::NewClient;
 use super::admin::Order;
 use super::report::Question;
+use super::slow::SlowLog;
 use crate::session::Setting;
 use crate::tenant::Tenant;
 use crate::types::{NodeAddr, TenantId};
@@ -53,6 +54,7 @@ pub(super) enum Message {
     },
     TenantChanged(Arc<Tenant>),
     TenantRemoved(TenantId),
+    SlowLog(SlowLog),
     Question(Question),
     Order(Order, Done),
     KillClient {

@@ -18,6 +18,7 @@ pub mod report;
 mod reporting;
 mod run;
 mod servers;
+pub mod slow;
 mod state;
 pub mod stats;
 mod suspension;

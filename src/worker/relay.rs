@@ -244,6 +244,9 @@ impl Worker {
         let timed = limits.is_timed();
         if !leased.link.is_busy() {
             client.asked = self.micros;
+            if self.slow.wants_texts() {
+                self.slow.begins(slot, client, input);
+            }
             if leased.link.at_rest() {
                 client.begun = self.micros;
                 let session = &client.session;
@@ -458,6 +461,7 @@ impl Worker {
         let query = self.micros - client.asked;
         stats.query_us += query;
         self.tallies.query.observe(query);
+        self.slow.query(slot, query);
         // Those sent behind it were under way all the while.
         client.asked = self.micros;
         if tally.transactions > 0 {
@@ -465,8 +469,11 @@ impl Worker {
             stats.transaction_us += transaction;
             self.tallies.transaction.observe(transaction);
             client.begun = self.micros;
+            let of = (&*client, &self.pools[client.pool]);
+            self.slow.transaction(slot, transaction, of);
         }
-        self.pools[client.pool].count(tally);
+        let pool = client.pool;
+        self.pools[pool].count(tally);
     }
 
     /// The one place where a lease ends: everything is answered, complete and sent, nothing pins.

@@ -14,6 +14,7 @@ use super::inbox::{Message, WAKER};
 use super::pool::{Key, Pool};
 use super::reporting::Report;
 use super::servers::Server;
+use super::slow::Slow;
 use super::stats::{Micros, Tallies};
 use super::suspension::Suspension;
 use super::{Surroundings, Workers};
@@ -75,6 +76,7 @@ pub(super) struct Worker {
     /// The same clock, finer.
     pub(super) micros: Micros,
     pub(super) tallies: Tallies,
+    pub(super) slow: Slow,
     /// Reports in the making.
     pub(super) reports: VecDeque<Report>,
     pub(super) suspended: Option<Suspension>,
@@ -121,6 +123,7 @@ impl Worker {
             now: 0,
             micros: 0,
             tallies: Tallies::default(),
+            slow: Slow::default(),
             reports: VecDeque::new(),
             suspended: None,
             serial: 0,
@@ -301,6 +304,7 @@ impl Worker {
             }
             Message::TenantChanged(tenant) => self.tenant_changed(&tenant),
             Message::TenantRemoved(id) => self.tenant_removed(id),
+            Message::SlowLog(log) => self.slow.set(log),
             Message::Question(question) => self.reports.push_back(Report::of(question)),
             Message::Order(order, done) => self.order(order, &done),
             Message::KillClient { serial, found } => {
