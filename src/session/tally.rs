@@ -14,3 +14,11 @@ pub struct Tally {
     /// Times that it has bound a named statement.
     pub binds: u32,
 }
+
+impl Tally {
+    /// Whether named statements had a part in it.
+    #[inline]
+    pub fn prepares(&self) -> bool {
+        self.client_parses | self.server_parses | self.binds != 0
+    }
+}

@@ -229,6 +229,9 @@ impl Pool {
     pub(super) fn count(&mut self, tally: Tally) {
         self.stats.queries += u64::from(tally.queries);
         self.stats.transactions += u64::from(tally.transactions);
+        if !tally.prepares() {
+            return;
+        }
         self.stats.client_parses += u64::from(tally.client_parses);
         self.stats.server_parses += u64::from(tally.server_parses);
         self.stats.binds += u64::from(tally.binds);

@@ -456,24 +456,22 @@ impl Worker {
     #[inline]
     fn count_replies(&mut self, slot: usize) {
         let client = &mut self.clients[slot];
+        let pool = &mut self.pools[client.pool];
         let tally = client.session.take_tally();
-        let stats = &mut self.pools[client.pool].stats;
         let query = self.micros - client.asked;
-        stats.query_us += query;
+        pool.stats.query_us += query;
         self.tallies.query.observe(query);
         self.slow.query(slot, query);
         // Those sent behind it were under way all the while.
         client.asked = self.micros;
         if tally.transactions > 0 {
             let transaction = self.micros - client.begun;
-            stats.transaction_us += transaction;
+            pool.stats.transaction_us += transaction;
             self.tallies.transaction.observe(transaction);
             client.begun = self.micros;
-            let of = (&*client, &self.pools[client.pool]);
-            self.slow.transaction(slot, transaction, of);
+            self.slow.transaction(slot, transaction, (client, pool));
         }
-        let pool = client.pool;
-        self.pools[pool].count(tally);
+        pool.count(tally);
     }
 
     /// The one place where a lease ends: everything is answered, complete and sent, nothing pins.
