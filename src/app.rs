@@ -3,25 +3,32 @@
 //! The only place that knows every part. Two of them run in one process without knowing of each
 //! other. Logins run on one runtime, dialling on another, queries on the workers.
 
+mod reload;
+
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigErrors, ListenAddr};
-use crate::front::{Front, FrontSettings, SettingsError, listen};
+use crate::config::{Config, ConfigErrors, ListenAddr, Source};
+use crate::front::{Front, listen};
+use crate::logs::Logs;
+use crate::tenant::Registry;
 use crate::tenant::switches::Switches;
-use crate::tenant::{Registry, difference};
 use crate::upstream::Connectors;
 use crate::upstream::budget::Budget;
 use crate::worker::{Surroundings, Threads, Workers};
+
+pub use reload::{Fault, Faults, ReloadError, Reloaded};
+
+use reload::{Parts, Reloads};
 
 /// The port in the name of a Unix socket where no TCP listener gives one.
 const UNIX_PORT: u16 = 6432;
@@ -34,7 +41,7 @@ pub enum AppError {
     Config(#[from] ConfigErrors),
     /// What the file names.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Unusable(#[from] Faults),
     /// An address.
     #[error("cannot listen on {0}: {1}")]
     Listen(ListenAddr, std::io::Error),
@@ -52,23 +59,32 @@ pub struct App {
     connectors: Arc<Connectors>,
     budget: Budget,
     switches: Switches,
-    state: Mutex<State>,
+    config: ArcSwap<Config>,
+    reloads: Mutex<Reloads>,
+    logs: Option<Logs>,
     addresses: Vec<ListenAddr>,
     shutdown: watch::Sender<bool>,
     logins: Runtime,
     _dialler: Runtime,
 }
 
-/// What a reload is compared with.
-#[derive(Debug)]
-struct State {
-    config: Config,
-    registry: Arc<Registry>,
+/// What a proxy has of the process that it runs in, where it is not alone there.
+#[derive(Debug, Default)]
+pub struct Outside {
+    /// Where the configuration comes from; without it there is nothing to read again.
+    pub source: Option<Source>,
+    /// What changes the log lines; without it their format and level stay.
+    pub logs: Option<Logs>,
 }
 
 impl App {
     /// Starts serving. Must not be called from an async thread.
     pub fn start(config: Config) -> Result<Self, AppError> {
+        Self::start_with(config, Outside::default())
+    }
+
+    /// Starts serving, with what a process has only once.
+    pub fn start_with(config: Config, outside: Outside) -> Result<Self, AppError> {
         raise_descriptor_limit(crate::config::descriptors(&config));
         let logins = runtime("login", 2)?;
         let dialler = runtime("dial", 1)?;
@@ -84,10 +100,10 @@ impl App {
             started: SystemTime::now(),
             switches: switches.clone(),
         };
-        let registry = Arc::new(Registry::build(&config, &Registry::default()));
-        let settings = FrontSettings::build(None, &config, Arc::clone(&registry))?;
+        let parts = Parts::prepare(&config, &Registry::default(), None)?;
+        connectors.reload(parts.servers);
         let (workers, threads) = Workers::start(config.server.workers, &around)?;
-        let front = Arc::new(Front::new(settings, workers.clone()));
+        let front = Arc::new(Front::new(parts.settings, workers.clone()));
         let (shutdown, _) = watch::channel(false);
         let mut app = Self {
             front,
@@ -96,19 +112,25 @@ impl App {
             connectors,
             budget,
             switches,
-            state: Mutex::new(State { config, registry }),
+            config: ArcSwap::from_pointee(config),
+            reloads: Mutex::new(Reloads {
+                registry: parts.registry,
+                source: outside.source,
+            }),
+            logs: outside.logs,
             addresses: Vec::new(),
             shutdown,
             logins,
             _dialler: dialler,
         };
+        app.announce(&app.config());
         app.listen()?;
         Ok(app)
     }
 
     fn listen(&mut self) -> Result<(), AppError> {
         let _inside = self.logins.enter();
-        let listeners = self.state().config.server.listen.clone();
+        let listeners = self.config().server.listen.clone();
         let tcp = listeners.iter().find_map(|l| match &l.address {
             ListenAddr::Tcp(address) if address.port() != 0 => Some(address.port()),
             ListenAddr::Tcp(_) | ListenAddr::Unix(_) => None,
@@ -139,6 +161,11 @@ impl App {
         })
     }
 
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
     /// Clients logged in or logging in.
     pub fn clients(&self) -> usize {
         self.front.clients().taken()
@@ -157,34 +184,6 @@ impl App {
     /// The workers.
     pub fn workers(&self) -> &Workers {
         &self.workers
-    }
-
-    /// Applies what changed, all of it or, on an error, nothing. Returns what takes a restart.
-    pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, SettingsError> {
-        let mut state = self.state();
-        let registry = Arc::new(Registry::build(&config, &state.registry));
-        let before = self.front.settings();
-        let settings = FrontSettings::build(Some(&before), &config, Arc::clone(&registry))?;
-        let changes = difference(&state.registry, &registry);
-        raise_descriptor_limit(crate::config::descriptors(&config));
-        self.budget.configure(limits(&config));
-        self.connectors.reload();
-        self.front.replace_settings(settings);
-        info!(
-            added = changes.added.len(),
-            changed = changes.changed.len(),
-            removed = changes.removed.len(),
-            "configuration reloaded"
-        );
-        for (_, tenant) in changes.changed {
-            self.workers.tenant_changed(tenant);
-        }
-        for tenant in changes.removed {
-            self.workers.tenant_removed(&tenant);
-        }
-        let stays = needs_restart(&state.config, &config);
-        *state = State { config, registry };
-        Ok(stays)
     }
 
     /// Stops accepting, lets transactions finish for at most `limit`, then closes the rest.
@@ -212,10 +211,6 @@ impl App {
         self.workers.stop();
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn lock_threads(&self) -> std::sync::MutexGuard<'_, Option<Threads>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -231,15 +226,15 @@ impl Drop for App {
     }
 }
 
-/// Serves the configuration file until SIGTERM or SIGINT; a second one ends at once. SIGHUP reads
-/// the file again. `started` is told when clients can connect.
-pub fn serve(path: &Path, config: Config, started: impl FnOnce(&App)) -> Result<(), AppError> {
-    let drain = config.server.drain_timeout;
-    let app = Arc::new(App::start(config)?);
+/// Serves until SIGTERM or SIGINT; a second one ends at once. SIGHUP reads the
+/// configuration file again. `started` is told when clients can connect.
+pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Result<(), AppError> {
+    let app = Arc::new(App::start_with(config, outside)?);
     let signals = Builder::new_current_thread().enable_all().build()?;
     started(&app);
-    signals.block_on(until_ended(&app, path.to_owned()))?;
+    signals.block_on(until_ended(&app))?;
     info!("shutting down");
+    let drain = app.config().server.drain_timeout;
     let hurry = Arc::clone(&app);
     std::thread::scope(|scope| {
         let draining = scope.spawn(|| app.drain(drain));
@@ -260,20 +255,23 @@ pub fn serve(path: &Path, config: Config, started: impl FnOnce(&App)) -> Result<
     Ok(())
 }
 
-async fn until_ended(app: &Arc<App>, path: PathBuf) -> Result<(), AppError> {
+async fn until_ended(app: &Arc<App>) -> Result<(), AppError> {
     let mut hangup = signal(SignalKind::hangup())?;
+    // One for the whole time: a signal during a reload must not be missed.
+    let mut ended = std::pin::pin!(end_signal());
     loop {
         tokio::select! {
             // Cancel-safe: signals that came are kept by the listener.
             _signal = hangup.recv() => {
-                let (app, path) = (Arc::clone(app), path.clone());
-                let done = tokio::task::spawn_blocking(move || reload_file(&app, &path)).await;
-                if done.is_err() {
+                let app = Arc::clone(app);
+                // It has logged how it went.
+                let done = tokio::task::spawn_blocking(move || drop(app.reload_from_source()));
+                if done.await.is_err() {
                     error!("the reload did not end; the old configuration stays in force");
                 }
             }
-            // Cancel-safe: see above.
-            ended = end_signal() => return ended.map_err(AppError::from),
+            // Cancel-safe: it is the same wait all the time.
+            ended = &mut ended => return ended.map_err(AppError::from),
         }
     }
 }
@@ -290,33 +288,6 @@ fn end_signal() -> impl Future<Output = std::io::Result<()>> {
         }
         Ok(())
     }
-}
-
-/// Reads the file again; a bad one changes nothing.
-fn reload_file(app: &App, path: &Path) {
-    let config = match crate::config::load(path) {
-        Ok(config) => config,
-        Err(errors) => return error!("configuration not reloaded: {errors}"),
-    };
-    match app.reload(config) {
-        Ok(stays) if stays.is_empty() => {}
-        Ok(stays) => warn!("changed, but takes a restart: {}", stays.join(", ")),
-        Err(error) => error!("configuration not reloaded: {error}"),
-    }
-}
-
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let mut stays = Vec::new();
-    if old.server.listen != new.server.listen {
-        stays.push("server.listen");
-    }
-    if old.server.workers != new.server.workers {
-        stays.push("server.workers");
-    }
-    if old.log != new.log {
-        stays.push("log");
-    }
-    stays
 }
 
 fn limits(config: &Config) -> impl Iterator<Item = (crate::types::NodeAddr, usize)> {

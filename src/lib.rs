@@ -9,7 +9,7 @@
 //! startup settings -> idle -> (waiting ->) leased -> idle .. -> end. See `docs/design/`.
 //!
 //! Layers, lowest first; a module uses only lower ones, which `tests/layers.rs` checks: `types`
-//! `error` `gauge`, then `wire` `config`, `tls`, `auth` `stream`, `tenant`, `session`, `upstream`,
+//! `error` `gauge`, then `wire` `config`, `tls` `logs`, `auth` `stream`, `tenant`, `session`, `upstream`,
 //! `worker`, `demo`, `front`, `app`, `cli`.
 
 pub mod app;
@@ -20,6 +20,7 @@ pub mod demo;
 pub mod error;
 pub mod front;
 pub mod gauge;
+pub mod logs;
 pub mod session;
 pub mod stream;
 pub mod tenant;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 14] = [
     &["types", "error", "gauge"],
     &["metrics", "wire", "config"],
-    &["tls"],
+    &["tls", "logs"],
     &["auth", "stream"],
     &["tenant", "audit"],
     &["session"],

@@ -15,8 +15,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
+use crate::app::Faults;
 use crate::config::{ConfigError, ConfigErrors};
-use crate::front::SettingsError;
 
 /// Where the configuration is looked for when nobody says where it is.
 const USUAL_PLACES: [&str; 2] = ["proxy.toml", "/etc/tenantry/proxy.toml"];
@@ -67,7 +67,7 @@ enum Failure {
     Config(#[from] ConfigErrors),
     /// The configuration names files that do not serve.
     #[error("{0}")]
-    Settings(#[from] SettingsError),
+    Unusable(#[from] Faults),
     /// No configuration was named, and there is none where it is looked for.
     #[error(
         "no configuration: give --config PATH, set TENANTRY_CONFIG, or write ./proxy.toml \
@@ -85,7 +85,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Settings(_) | Self::NoConfig => 2,
+            Self::Config(_) | Self::Unusable(_) | Self::NoConfig => 2,
             Self::Failed(_) => 1,
             Self::Reported(code) => *code,
         }

@@ -1,16 +1,15 @@
 //! `tenantry serve`: reads the configuration, sets up logs and runs the proxy.
 
-use std::io::IsTerminal;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
 
 use super::check::warnings;
 use super::{ConfigArg, Failure};
-use crate::app::{self, AppError};
-use crate::config::{self, Log, LogFormat};
+use crate::app::{self, AppError, Outside};
+use crate::config::Source;
+use crate::logs::Logs;
 
 pub(super) fn main(args: &ConfigArg) -> Result<(), Failure> {
     serve(&args.path()?, || {})
@@ -19,27 +18,18 @@ pub(super) fn main(args: &ConfigArg) -> Result<(), Failure> {
 /// Serves the configuration of a file until SIGTERM or SIGINT; `started` is called when clients
 /// can connect.
 pub(super) fn serve(path: &Path, started: impl FnOnce()) -> Result<(), Failure> {
-    let config = config::load(path)?;
-    log_to_stderr(&config.log)?;
+    let (source, config) = Source::open(path)?;
+    let logs = Logs::to_stderr(&config.log).map_err(|e| anyhow!("setting up logs: {e}"))?;
     for warning in warnings(&config) {
         warn!("{warning}");
     }
-    app::serve(path, config, |_| started()).map_err(|error| match error {
+    let outside = Outside {
+        source: Some(source),
+        logs: Some(logs),
+    };
+    app::serve(config, outside, |_| started()).map_err(|error| match error {
         AppError::Config(errors) => Failure::Config(errors),
-        AppError::Settings(error) => Failure::Settings(error),
+        AppError::Unusable(faults) => Failure::Unusable(faults),
         error @ (AppError::Listen(..) | AppError::Start(_)) => Failure::Failed(error.into()),
     })
-}
-
-fn log_to_stderr(log: &Log) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&log.level).context("[log] level")?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let set = match log.format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
-    };
-    set.map_err(|error| anyhow!("setting up logs: {error}").into())
 }

@@ -32,7 +32,7 @@ pub use errors::{ConfigError, ConfigErrors};
 pub use file::{load, parse};
 pub use overrides::{Override, OverrideError};
 pub use show::{Difference, Row, differences, keep_until_restart, show};
-pub use source::{Digest, Draft, Files, Source};
+pub use source::{Adopted, Digest, Draft, Files, Source};
 
 use crate::types::{ClusterName, DbName, NodeAddr, RoleName, Secret, Slug};
 

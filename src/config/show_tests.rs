@@ -138,8 +138,8 @@ fn values_put_over_the_file_hold_until_it_is_read_again() {
         (draft.config.pool.size, draft.config.log.level.as_str()),
         (20, "info")
     );
-    let ended = source.adopt(draft);
-    assert_eq!(ended.len(), 5, "{ended:?}");
+    let adopted = source.adopt(draft);
+    assert_eq!(adopted.unset.len(), 5, "{adopted:?}");
 }
 
 #[test]

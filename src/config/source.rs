@@ -55,7 +55,20 @@ pub struct Source {
     /// May hold literal secrets.
     text: Secret,
     overrides: Vec<Override>,
+    /// Of the reading that is in force.
+    in_force: Arc<Files>,
+    /// Of the last reading of the file.
     files: Arc<Files>,
+}
+
+/// What a reading changed that was adopted.
+#[derive(Debug)]
+pub struct Adopted {
+    /// Keys of values that were put over the former reading and have ended with it.
+    pub unset: Vec<&'static str>,
+    /// Files that hold something else than when the former reading read them, without the
+    /// configuration file itself.
+    pub changed: Vec<PathBuf>,
 }
 
 /// A good reading that is not in force yet.
@@ -78,6 +91,7 @@ impl Source {
             path: path.to_owned(),
             text: Secret::new(String::new()),
             overrides: Vec::new(),
+            in_force: Arc::default(),
             files: Arc::default(),
         };
         let draft = source.read()?;
@@ -119,11 +133,10 @@ impl Source {
         draft(self.reading(&self.text, &all), self.text.clone(), all)
     }
 
-    /// Takes a reading as the one in force. Returns the keys of values that were put over the
-    /// former one and have ended with it.
-    pub fn adopt(&mut self, draft: Draft) -> Vec<&'static str> {
+    /// Takes a reading as the one in force.
+    pub fn adopt(&mut self, draft: Draft) -> Adopted {
         let kept = |o: &Override| draft.overrides.iter().any(|d| d.key() == o.key());
-        let ended = self
+        let unset = self
             .overrides
             .iter()
             .filter(|o| !kept(o))
@@ -131,8 +144,14 @@ impl Source {
             .collect();
         self.text = draft.text;
         self.overrides = draft.overrides;
+        let differs = |(path, digest): &(&PathBuf, &Digest)| {
+            **path != self.path && self.in_force.get(*path).is_some_and(|d| d != *digest)
+        };
+        let changed = draft.files.iter().filter(differs);
+        let changed = changed.map(|(path, _)| path.clone()).collect();
         self.files = Arc::new(draft.files);
-        ended
+        self.in_force = Arc::clone(&self.files);
+        Adopted { unset, changed }
     }
 
     /// The files that the next reading depends on, the configuration file itself among them.

@@ -40,21 +40,36 @@ pub enum TlsSettingsError {
         reason: String,
     },
     /// A CA is unusable.
-    #[error("unusable CA certificate: {0}")]
-    Root(Error),
+    #[error("unusable CA certificate in {path}: {source}")]
+    Root {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Error,
+    },
     /// The chain is to be checked, but nothing says against which CA.
     #[error("the system has no CA certificates; set tls_ca")]
     NoRoots,
     /// Our certificate and key do not fit each other or cannot be used.
-    #[error("unusable client certificate or key: {0}")]
-    Identity(Error),
+    #[error("unusable client certificate {certificate} or key {key}: {source}")]
+    Identity {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong with them.
+        source: Error,
+    },
 }
 
 /// Built TLS configurations, one for each settings in use.
 ///
-/// Bounded by the configuration: each distinct [`UpstreamTls`] has one entry until [`Self::clear`].
+/// Bounded by the configuration: each distinct [`UpstreamTls`] has one entry until
+/// [`Self::replace`].
 #[derive(Default)]
-pub struct ClientConfigs(Mutex<Vec<(UpstreamTls, Arc<ClientConfig>)>>);
+pub struct ClientConfigs(Mutex<Built>);
+
+type Built = Vec<(UpstreamTls, Arc<ClientConfig>)>;
 
 impl fmt::Debug for ClientConfigs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,12 +89,15 @@ impl ClientConfigs {
         Ok(config)
     }
 
-    /// Forgets all, so that files are read again: at each reload.
-    pub fn clear(&self) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+    /// Builds the configuration for these settings if there is none yet.
+    pub fn add(&mut self, settings: &UpstreamTls) -> Result<(), TlsSettingsError> {
+        self.get(settings).map(drop)
+    }
+
+    /// Forgets all and takes what `other` has built, from files as they are now: at each reload.
+    pub fn replace(&self, other: Self) {
+        let built = other.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = built;
     }
 }
 
@@ -108,10 +126,14 @@ fn with_identity(
         return Ok(builder.with_no_client_auth());
     };
     let chain = certificates(certificate)?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unreadable(key, &e))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| unreadable(key, &e))?;
     builder
-        .with_client_auth_cert(chain, key)
-        .map_err(TlsSettingsError::Identity)
+        .with_client_auth_cert(chain, secret)
+        .map_err(|source| TlsSettingsError::Identity {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            source,
+        })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSettingsError> {
@@ -170,7 +192,10 @@ fn verifier(
             for certificate in &listed {
                 roots
                     .add(certificate.clone())
-                    .map_err(TlsSettingsError::Root)?;
+                    .map_err(|source| TlsSettingsError::Root {
+                        path: path.clone(),
+                        source,
+                    })?;
             }
         }
         (None, Check::Nothing) => {}
@@ -313,13 +338,36 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_built_once_until_cleared() {
+    fn a_configuration_is_built_once_until_replaced() {
         let configs = ClientConfigs::default();
         let settings = settings(UpstreamTlsMode::Require, None);
         let first = configs.get(&settings).unwrap();
         assert!(Arc::ptr_eq(&first, &configs.get(&settings).unwrap()));
-        configs.clear();
-        assert!(!Arc::ptr_eq(&first, &configs.get(&settings).unwrap()));
+        let mut others = ClientConfigs::default();
+        others.add(&settings).unwrap();
+        let other = others.get(&settings).unwrap();
+        configs.replace(others);
+        let now = configs.get(&settings).unwrap();
+        assert!(Arc::ptr_eq(&other, &now) && !Arc::ptr_eq(&first, &now));
+    }
+
+    #[test]
+    fn a_key_that_does_not_fit_its_certificate_is_refused() {
+        let made = || rcgen::generate_simple_self_signed(vec!["us".to_owned()]).unwrap();
+        let (one, other) = (made(), made());
+        let dir = tempfile::tempdir().unwrap();
+        let (certificate, key) = (dir.path().join("us.crt"), dir.path().join("us.key"));
+        std::fs::write(&certificate, one.cert.pem()).unwrap();
+        let mut settings = settings(UpstreamTlsMode::Require, None);
+        settings.client_identity = Some((certificate, key.clone()));
+        std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+        let error = client_config(&settings).unwrap_err();
+        assert!(
+            matches!(error, TlsSettingsError::Identity { .. }),
+            "{error}"
+        );
+        std::fs::write(&key, one.signing_key.serialize_pem()).unwrap();
+        client_config(&settings).unwrap();
     }
 
     #[test]

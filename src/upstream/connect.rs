@@ -1,6 +1,7 @@
 //! From a [`Target`] to an [`Upstream`], on tokio.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
@@ -11,11 +12,20 @@ use super::resolve::Names;
 use super::sign_in::{Channel, Session, run, settle, sign_in};
 use super::transport::{Transport, Wire};
 use super::{Target, Upstream, dial};
-use crate::tls::client::ClientConfigs;
+use crate::config::{Cluster, UpstreamTlsMode};
+use crate::tls::client::{ClientConfigs, TlsSettingsError};
+use crate::types::ClusterName;
 
 /// How long a failed connect waits for the server to end what it had begun: whoever holds a permit
 /// for it should not give it back while the server still counts the connection.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Certificates that were read and can be used.
+#[derive(Debug)]
+pub struct Prepared(ClientConfigs);
+
+/// A cluster whose TLS settings cannot be used.
+pub type UnusableTls = (ClusterName, TlsSettingsError);
 
 /// What connects share: TLS configurations and addresses of names.
 #[derive(Debug, Default)]
@@ -25,9 +35,30 @@ pub struct Connectors {
 }
 
 impl Connectors {
-    /// Reads certificates and resolves names again: to be called at each reload.
-    pub fn reload(&self) {
-        self.tls.clear();
+    /// Reads the certificates that these clusters name, for [`Self::reload`].
+    ///
+    /// # Errors
+    /// Each cluster whose files cannot be used, and why.
+    pub fn prepare(clusters: &[Arc<Cluster>]) -> Result<Prepared, Vec<UnusableTls>> {
+        let mut tls = ClientConfigs::default();
+        let mut errors = Vec::new();
+        for cluster in clusters {
+            if cluster.tls.mode != UpstreamTlsMode::Disable
+                && let Err(error) = tls.add(&cluster.tls)
+            {
+                errors.push((cluster.name.clone(), error));
+            }
+        }
+        if errors.is_empty() {
+            Ok(Prepared(tls))
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Takes other certificates and resolves names again: at the start and each reload.
+    pub fn reload(&self, prepared: Prepared) {
+        self.tls.replace(prepared.0);
         self.names.clear();
     }
 }

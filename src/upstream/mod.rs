@@ -19,7 +19,7 @@ use crate::stream::Stream;
 use crate::types::{DbName, NodeAddr, RoleName, ScramClientKey, Secret};
 
 pub use cancel::{ServerCancel, cancel};
-pub use connect::{Connectors, connect};
+pub use connect::{Connectors, Prepared, UnusableTls, connect};
 pub use error::{ConnectError, ServerError, SignInError};
 
 /// What to connect to, and as whom.
