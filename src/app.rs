@@ -3,6 +3,7 @@
 //! The only place that knows every part. Two of them run in one process without knowing of each
 //! other. Logins run on one runtime, dialling on another, queries on the workers.
 
+mod files;
 mod reload;
 
 use std::future::Future;
@@ -26,6 +27,7 @@ use crate::upstream::Connectors;
 use crate::upstream::budget::Budget;
 use crate::worker::{Surroundings, Threads, Workers};
 
+pub use files::Watch;
 pub use reload::{Fault, Faults, ReloadError, Reloaded};
 
 use reload::{Parts, Reloads};
@@ -226,13 +228,15 @@ impl Drop for App {
     }
 }
 
-/// Serves until SIGTERM or SIGINT; a second one ends at once. SIGHUP reads the
-/// configuration file again. `started` is told when clients can connect.
+/// Serves until SIGTERM or SIGINT; a second one ends at once. SIGHUP, and a change of
+/// a file that the configuration comes from, read it again. `started` is told when clients can connect.
 pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Result<(), AppError> {
     let app = Arc::new(App::start_with(config, outside)?);
     let signals = Builder::new_current_thread().enable_all().build()?;
     started(&app);
+    let watch = Watch::start(&app)?;
     signals.block_on(until_ended(&app))?;
+    drop(watch);
     info!("shutting down");
     let drain = app.config().server.drain_timeout;
     let hurry = Arc::clone(&app);
