@@ -9,8 +9,8 @@
 //! startup settings -> idle -> (waiting ->) leased -> idle .. -> end. See `docs/design/`.
 //!
 //! Layers, lowest first; a module uses only lower ones, which `tests/layers.rs` checks: `types`
-//! `error` `gauge`, then `wire` `config`, `tls` `logs`, `auth` `stream`, `tenant`, `session`, `upstream`,
-//! `worker`, `demo`, `front`, `app`, `cli`.
+//! `error` `gauge` `lines`, then `wire` `config`, `tls` `logs`, `auth` `stream`, `tenant`, `session`,
+//! `upstream`, `worker`, `demo`, `front`, `app`, `cli`.
 
 pub mod app;
 pub mod auth;
@@ -20,6 +20,7 @@ pub mod demo;
 pub mod error;
 pub mod front;
 pub mod gauge;
+pub mod lines;
 pub mod logs;
 pub mod session;
 pub mod stream;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// From the bottom to the top. `lib` is the map of them all and stands outside.
 const ROWS: [&[&str]; 14] = [
-    &["types", "error", "gauge"],
+    &["types", "error", "gauge", "lines"],
     &["metrics", "wire", "config"],
     &["tls", "logs"],
     &["auth", "stream"],

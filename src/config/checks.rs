@@ -2,7 +2,6 @@
 //! together, so that everyone who is configured can log in.
 
 use super::reader::{Document, Place};
-use super::server::METHODS;
 use super::value::{self, Stored};
 use super::{AuthMethod, ClientTlsMode, ListenAddr, Server, console, server, tenant};
 use crate::types::Secret;
@@ -66,7 +65,7 @@ pub(super) fn logins(
             let message = format!(
                 "needs `user` and `password`: clients that log in by `{}` leave nothing to sign \
                  in with at the server",
-                word(*other)
+                other.word()
             );
             doc.error(&draft.place, message);
             continue;
@@ -120,7 +119,7 @@ fn can_log_in(method: AuthMethod, password: Option<&Secret>) -> bool {
 }
 
 fn stuck(methods: &[AuthMethod], who: &str, password: Option<&Secret>) -> String {
-    let methods: Vec<&str> = methods.iter().map(|m| word(*m)).collect();
+    let methods: Vec<&str> = methods.iter().map(|m| m.word()).collect();
     let has = match password.map(|p| value::stored(p.expose())) {
         None => "no password",
         Some(Ok(Stored::Md5)) => "an md5 verifier",
@@ -131,8 +130,4 @@ fn stuck(methods: &[AuthMethod], who: &str, password: Option<&Secret>) -> String
         "{who} has {has} and cannot log in by {}",
         methods.join(" or ")
     )
-}
-
-fn word(method: AuthMethod) -> &'static str {
-    value::word_for(&METHODS, &method)
 }

@@ -24,6 +24,16 @@ pub(super) const TLS_MODES: [(&str, ClientTlsMode); 4] = [
     ("verify-client", ClientTlsMode::VerifyClient),
 ];
 
+impl AuthMethod {
+    /// All of them, in the order of the enum.
+    pub const ALL: [Self; 4] = [Self::ScramSha256, Self::Md5, Self::Cert, Self::Trust];
+
+    /// Its name in the configuration.
+    pub fn word(self) -> &'static str {
+        value::word_for(&METHODS, &self)
+    }
+}
+
 /// `[server]`, with the place of each listener for later checks.
 pub(super) struct Draft {
     pub(super) server: Server,

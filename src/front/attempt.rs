@@ -1,20 +1,19 @@
 //! One client's login, step by step; the order of the steps is the guarantee of `front`: what
 //! depends on the tenant is said after the proof, never before.
 
-use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tracing::{debug, info};
-
 use super::channel::Channel;
+use super::counts::Reason;
 use super::end::End;
+use super::journal::Way;
 use super::login::{self, Applicant, Known, Unfit};
 use super::opening::{self, Opened};
 use super::{Ends, Front, FrontSettings, OVERFLOW, claim};
 use crate::auth::messages;
 use crate::auth::scram::ServerBinding;
 use crate::auth::verifier::Claim;
-use crate::config::{ClientTlsMode, Listener, TenantStatus};
+use crate::config::{AuthMethod, ClientTlsMode, Listener, TenantStatus};
 use crate::error::{ClientError, SqlState};
 use crate::gauge::Place;
 use crate::tenant::resolve::{Evidence, Resolved, resolve};
@@ -41,56 +40,65 @@ struct Proven {
 
 impl Attempt<'_> {
     pub(super) async fn run(&self, mut channel: Channel) {
-        let outcome = match self.place() {
-            Seat::Taken(place) => self.log_in(&mut channel, Some(place)).await,
-            Seat::Overflow(_listened_to) => self.log_in(&mut channel, None).await,
-            Seat::None => Err(self.full()),
+        let Some(mut seat) = self.seat() else {
+            return self.turn_away(channel);
         };
-        let end = match outcome {
-            Ok(admission) => match self.admit(channel, admission) {
-                Ok(()) => return,
-                Err(error) => {
-                    return debug!(peer = ?self.peer(), %error, "client lost at hand-over");
-                }
-            },
-            Err(end) => end,
-        };
-        self.end(channel, end).await;
+        match self.log_in(&mut channel, &mut seat).await {
+            Ok(admission) => self.admit(channel, admission),
+            Err(end) => self.end(channel, end).await,
+        }
     }
 
-    fn peer(&self) -> Option<SocketAddr> {
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
         self.ends.map(|ends| ends.peer)
     }
 
-    fn place(&self) -> Seat {
-        if let Some(place) = self.front.clients.enter(self.settings.max_clients) {
-            return Seat::Taken(place);
+    fn seat(&self) -> Option<Seat> {
+        let (clients, overflow) = (&self.front.clients, &self.front.overflow);
+        if let Some(place) = clients.enter(self.settings.max_clients) {
+            return Some(Seat::Taken(place));
         }
-        self.front
-            .overflow
+        overflow
             .enter(OVERFLOW)
-            .map_or(Seat::None, Seat::Overflow)
+            .map(|_held| Seat::Overflow { _held })
+    }
+
+    /// Without a seat nothing is awaited: no descriptor is held for somebody who does not read.
+    fn turn_away(&self, channel: Channel) {
+        let end = self.full();
+        if let End::Refused(refusal) = &end {
+            let mut message = Vec::new();
+            refusal.error.encode(&mut message);
+            channel.write_now(&message);
+        }
+        self.front.journal.failure(self.peer(), &end);
     }
 
     fn full(&self) -> End {
         let limit = self.settings.max_clients;
         let text = format!("too many clients: max_clients = {limit} of the proxy is reached");
         let error = ClientError::fatal(SqlState::TOO_MANY, text);
-        End::told(error.with_hint("try again later, or raise server.max_clients"))
+        End::told(
+            Reason::LimitProxy,
+            error.with_hint("try again later, or raise server.max_clients"),
+        )
     }
 
     /// From the first byte to AuthenticationOk.
-    async fn log_in(&self, channel: &mut Channel, place: Option<Place>) -> Result<Admission, End> {
+    async fn log_in(&self, channel: &mut Channel, seat: &mut Seat) -> Result<Admission, End> {
         let tls = self.settings.tls.as_ref();
         let startup = match opening::open(channel, tls, &self.front.handshakes).await? {
             Opened::Startup(startup) => startup,
             Opened::Cancel(request) => {
                 let carried = self.front.dispatch.cancel(request.process_id, &request.key);
+                self.front.journal.cancel(self.peer());
                 carried.end().await;
                 return Err(End::Canceled);
             }
         };
-        let place = place.ok_or_else(|| self.full())?;
+        if let Seat::Overflow { .. } = seat {
+            return Err(self.full());
+        }
         self.check_encryption(channel)?;
         if let Some(negotiation) = startup.negotiation() {
             channel.write_all(&negotiation).await?;
@@ -98,6 +106,7 @@ impl Attempt<'_> {
         let proven = self.prove(channel, startup).await?;
         let tenant_place = self.enter_tenant(&proven.resolved.tenant)?;
         channel.write_all(messages::OK).await?;
+        let place = seat.leave().ok_or_else(|| self.full())?;
         Ok(Admission {
             proven,
             places: [place, tenant_place],
@@ -114,13 +123,14 @@ impl Attempt<'_> {
         }
         let error = ClientError::fatal(SqlState::INVALID_AUTHORIZATION, "TLS is required");
         Err(End::told(
+            Reason::Tls,
             error.with_hint("connect with sslmode=require or stronger"),
         ))
     }
 
     /// The question, evidence, then proof.
     async fn prove(&self, channel: &mut Channel, startup: Startup) -> Result<Proven, End> {
-        let method = self.listener.method.unwrap_or(self.settings.method);
+        let method = self.method();
         let binding = self.binding(channel);
         let asked = login::ask(channel, method, binding).await?;
         let server_name = channel
@@ -153,12 +163,17 @@ impl Attempt<'_> {
         };
         let key = login::prove(channel, asked, &applicant, &self.settings.verifiers).await?;
         // Without a tenant nothing can be proven; should it happen all the same, nobody gets in.
-        let resolved = resolved.map_err(|unfit| End::login(&startup.user, unfit.to_string()))?;
+        let resolved = resolved
+            .map_err(|unfit| End::login(&startup.user, unfit.reason(), unfit.to_string()))?;
         Ok(Proven {
             startup,
             resolved,
             key,
         })
+    }
+
+    fn method(&self) -> AuthMethod {
+        self.listener.method.unwrap_or(self.settings.method)
     }
 
     /// The role that the claim names, if there is one, whether or not the rest is right.
@@ -207,7 +222,10 @@ impl Attempt<'_> {
         if tenant.config.status == TenantStatus::Suspended {
             let text = format!("tenant \"{slug}\" is suspended");
             let error = ClientError::fatal(SqlState::UNAVAILABLE, text);
-            return Err(End::told(error.with_hint("ask the operator to resume it")));
+            return Err(End::told(
+                Reason::Suspended,
+                error.with_hint("ask the operator to resume it"),
+            ));
         }
         let limit = tenant.config.pool.max_clients;
         let place = self
@@ -218,18 +236,29 @@ impl Attempt<'_> {
             let text =
                 format!("too many clients: max_clients = {limit} of tenant \"{slug}\" is reached");
             let error = ClientError::fatal(SqlState::TOO_MANY, text);
-            End::told(error.with_hint("close idle clients, or raise the tenant's max_clients"))
+            End::told(
+                Reason::LimitTenant,
+                error.with_hint("close idle clients, or raise the tenant's max_clients"),
+            )
         })
     }
 
-    fn admit(&self, channel: Channel, admission: Admission) -> io::Result<()> {
+    fn admit(&self, channel: Channel, admission: Admission) {
         let Admission { proven, places } = admission;
         let Proven {
             startup,
             resolved,
             key,
         } = proven;
-        let (stream, read_ahead) = channel.into_stream()?;
+        let tls = channel.tls().and_then(|tls| tls.protocol_version());
+        let way = Way {
+            method: self.method(),
+            tls: tls.and_then(|v| v.as_str()).unwrap_or("none"),
+        };
+        let (stream, read_ahead) = match channel.into_stream() {
+            Ok(taken) => taken,
+            Err(error) => return self.front.journal.failure(self.peer(), &error.into()),
+        };
         let protocol = match startup.agreed() {
             Minor::Zero => Protocol::V3_0,
             Minor::Two => Protocol::V3_2,
@@ -239,7 +268,7 @@ impl Attempt<'_> {
             role: resolved.role.name,
             key,
         };
-        debug!(peer = ?self.peer(), tenant = %identity.tenant.slug(), role = ?identity.role, "login");
+        self.front.journal.login(self.peer(), &identity, way);
         self.front.dispatch.admit(NewClient {
             identity,
             stream,
@@ -250,41 +279,43 @@ impl Attempt<'_> {
             local: self.ends.map(|ends| ends.local),
             places,
         });
-        Ok(())
     }
 
     async fn end(&self, mut channel: Channel, end: End) {
-        let peer = self.peer();
-        match end {
-            End::Refused { error, reason } => {
+        match &end {
+            End::Refused(refusal) => {
                 let mut message = Vec::new();
-                error.encode(&mut message);
+                refusal.error.encode(&mut message);
                 if channel.write_all(&message).await.is_ok() {
                     channel.close().await;
                 }
-                // The text holds the name as sent; `?` keeps it on one line.
-                info!(?peer, refusal = ?error.message, code = error.code.as_str(), ?reason, "refused");
             }
-            End::Silent(reason) => info!(?peer, reason, "closed"),
-            End::Canceled => {
-                // libpq takes the end of TLS without close_notify for a failed cancel request.
-                channel.close().await;
-                debug!(?peer, "cancel request");
-            }
-            End::Gone(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                debug!(?peer, "client left before its login");
-            }
-            End::Gone(error) => info!(?peer, %error, "connection failed before its login"),
+            // libpq takes the end of TLS without close_notify for a failed cancel request.
+            End::Canceled => channel.close().await,
+            End::Gone(_) | End::Tls(_) | End::Late(_) | End::Silent(..) => {}
         }
+        self.front.journal.failure(self.peer(), &end);
     }
 }
 
-/// A client's place among all clients.
+/// A client's place while it logs in; it is kept until the last byte to the client is sent.
 enum Seat {
+    /// Among all clients.
     Taken(Place),
-    /// None, but it is listened to.
-    Overflow(Place),
-    None,
+    /// Beyond them, but it is listened to.
+    Overflow { _held: Place },
+    /// It goes with the client.
+    Left,
+}
+
+impl Seat {
+    /// The place among all clients, to be taken along.
+    fn leave(&mut self) -> Option<Place> {
+        match std::mem::replace(self, Self::Left) {
+            Self::Taken(place) => Some(place),
+            Self::Overflow { .. } | Self::Left => None,
+        }
+    }
 }
 
 /// A login that is complete: AuthenticationOk is sent.

@@ -221,12 +221,23 @@ impl Channel {
         Ok(())
     }
 
+    /// Sends what the socket takes at once, in plain text, and closes.
+    pub(super) fn write_now(self, bytes: &[u8]) {
+        // Whoever has sent enough already to fill the socket does without.
+        let _gone = Ready(&self.socket).write(bytes);
+        self.shut();
+    }
+
     /// Closes after a last message, so that it arrives; errors do not matter any more.
     pub(super) async fn close(mut self) {
         if let Some(mut tls) = self.tls.take() {
             tls.send_close_notify();
             let _gone = send_tls(&self.socket, &mut tls).await;
         }
+        self.shut();
+    }
+
+    fn shut(self) {
         let mut gulp = vec![0; LAST_GULP];
         let _gone = Ready(&self.socket).read(&mut gulp);
         let _gone = self.socket.shutdown_write();

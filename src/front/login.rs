@@ -10,6 +10,7 @@
 use std::net::IpAddr;
 
 use super::channel::Channel;
+use super::counts::Reason;
 use super::end::End;
 use crate::auth::cert::names_role;
 use crate::auth::messages;
@@ -22,6 +23,8 @@ use crate::config::AuthMethod;
 use crate::error::{ClientError, SqlState};
 use crate::tenant::resolve::Failure;
 use crate::types::{RoleName, ScramClientKey, TenantId};
+
+const NO_RANDOM: &str = "no random bytes from the operating system";
 
 /// Longest password message.
 const MAX_PASSWORD: usize = 10_000;
@@ -56,6 +59,23 @@ pub(super) enum Unfit {
     /// The tenant's clients come from elsewhere.
     #[error("{0} is not in the tenant's allowed_networks")]
     Network(IpAddr),
+}
+
+impl Unfit {
+    /// What is counted.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Evidence(Failure::NoTenant | Failure::UnknownTenant(_) | Failure::Console) => {
+                Reason::UnknownTenant
+            }
+            Self::Evidence(Failure::UnknownRole(_)) => Reason::UnknownRole,
+            Self::TwoTenants(..)
+            | Self::Evidence(Failure::Disagree(..) | Failure::ForeignDatabase(_)) => {
+                Reason::EvidenceDisagrees
+            }
+            Self::Network(_) => Reason::Network,
+        }
+    }
 }
 
 /// A role that exists.
@@ -99,8 +119,7 @@ pub(super) async fn ask(
         }
         AuthMethod::Md5 => {
             let mut salt = [0; 4];
-            getrandom::fill(&mut salt)
-                .map_err(|_| End::Silent("no random bytes from the operating system"))?;
+            getrandom::fill(&mut salt).map_err(|_| End::Silent(Reason::Internal, NO_RANDOM))?;
             channel.write_all(&messages::md5_password(salt)).await?;
             Ok(Asked::Md5(salt))
         }
@@ -129,23 +148,23 @@ pub(super) async fn prove(
             if check.fits(salt, answer) {
                 Ok(None)
             } else {
-                Err(applicant.refused("wrong password"))
+                Err(applicant.refused(Reason::Password, "wrong password"))
             }
         }
         Asked::Certificate => certificate(channel, applicant).map(|()| None),
         Asked::Trust => match &applicant.who {
             Ok(_) => Ok(None),
-            Err(_) => Err(applicant.refused("")),
+            Err(_) => Err(applicant.refused(Reason::UnknownRole, "")),
         },
     }
 }
 
 impl Applicant<'_> {
-    /// `reason` counts where the name itself is good.
-    fn refused(&self, reason: &str) -> End {
+    /// `reason` and `why` count where the name itself is good.
+    fn refused(&self, reason: Reason, why: &str) -> End {
         match &self.who {
-            Ok(_) => End::login(self.user, reason),
-            Err(unfit) => End::login(self.user, unfit.to_string()),
+            Ok(_) => End::login(self.user, reason, why),
+            Err(unfit) => End::login(self.user, unfit.reason(), unfit.to_string()),
         }
     }
 
@@ -187,8 +206,10 @@ async fn scram(
 /// What is wrong with the client's messages is told as it is; it depends on nothing but them.
 fn scram_refusal(error: ScramError, applicant: &Applicant<'_>) -> End {
     let code = match error {
-        ScramError::WrongPassword => return applicant.refused("no proof of the password"),
-        ScramError::Random => return End::Silent("no random bytes from the operating system"),
+        ScramError::WrongPassword => {
+            return applicant.refused(Reason::Password, "no proof of the password");
+        }
+        ScramError::Random => return End::Silent(Reason::Internal, NO_RANDOM),
         ScramError::Downgrade | ScramError::Binding => SqlState::INVALID_AUTHORIZATION,
         ScramError::AuthorizationIdentity | ScramError::Extension => SqlState::UNSUPPORTED,
         ScramError::Malformed(_)
@@ -198,7 +219,10 @@ fn scram_refusal(error: ScramError, applicant: &Applicant<'_>) -> End {
         | ScramError::Refused
         | ScramError::ServerSignature => SqlState::PROTOCOL,
     };
-    End::told(ClientError::fatal(code, error.to_string()))
+    End::told(
+        Reason::Protocol,
+        ClientError::fatal(code, error.to_string()),
+    )
 }
 
 /// The handshake has verified the chain; here the name must fit.
@@ -207,14 +231,14 @@ fn certificate(channel: &Channel, applicant: &Applicant<'_>) -> Result<(), End> 
         .tls()
         .and_then(|tls| tls.peer_certificates())
         .and_then(<[_]>::first);
-    let reason = match (&applicant.who, shown) {
+    let why = match (&applicant.who, shown) {
         (Ok(known), Some(shown)) if names_role(shown, known.role.as_str(), known.slug) => {
             return Ok(());
         }
         (_, Some(_)) => "the client certificate does not name this role of this tenant",
         (_, None) => "no client certificate",
     };
-    Err(applicant.refused(reason))
+    Err(applicant.refused(Reason::Certificate, why))
 }
 
 /// One answer of the client: a message of type `p` and bounded size.
@@ -224,7 +248,7 @@ async fn response(channel: &mut Channel, limit: usize) -> Result<Vec<u8>, End> {
     let [kind, length @ ..] = header;
     match kind {
         b'p' => {}
-        b'X' => return Err(End::Silent("the client gave up")),
+        b'X' => return Err(End::Silent(Reason::Gone, "the client gave up")),
         _ => {
             return Err(End::protocol(
                 "expected an answer to the authentication request",

@@ -9,7 +9,9 @@
 mod attempt;
 mod channel;
 mod claim;
+mod counts;
 mod end;
+mod journal;
 pub mod listen;
 mod login;
 mod opening;
@@ -22,17 +24,19 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::info;
 
 use crate::config::Listener;
 use crate::gauge::Gauge;
 use crate::worker::{Carried, NewClient, Workers};
 
 pub use channel::{Accepted, Ends};
+pub use counts::{Counts, Reason};
 pub use settings::{FrontSettings, SettingsError};
 
 use attempt::Attempt;
 use channel::Channel;
+use end::End;
+use journal::Journal;
 
 /// Clients beyond `max_clients` that are still listened to: they may be cancel requests, and the
 /// others are told why they cannot stay. Who comes beyond these is told at once.
@@ -64,6 +68,7 @@ pub struct Front {
     overflow: Gauge,
     /// TLS handshakes that may use a processor at the same time.
     handshakes: Semaphore,
+    journal: Arc<Journal>,
 }
 
 impl std::fmt::Debug for Front {
@@ -84,6 +89,7 @@ impl Front {
             clients: Gauge::default(),
             overflow: Gauge::default(),
             handshakes: Semaphore::new(cores.div_ceil(2)),
+            journal: Arc::default(),
         }
     }
 
@@ -102,6 +108,11 @@ impl Front {
         &self.clients
     }
 
+    /// How logins have ended so far.
+    pub fn counts(&self) -> Counts {
+        self.journal.counts()
+    }
+
     /// Serves one client until a worker has it or its connection has ended. A socket without `ends`
     /// is a Unix socket.
     pub async fn serve(
@@ -111,7 +122,6 @@ impl Front {
         ends: Option<Ends>,
     ) {
         let settings = self.settings();
-        let peer = ends.map(|ends| ends.peer);
         let attempt = Attempt {
             front: &self,
             settings: &settings,
@@ -119,12 +129,9 @@ impl Front {
             ends,
         };
         let limit = settings.login_timeout;
-        match timeout(limit, Box::pin(attempt.run(Channel::new(socket)))).await {
-            Ok(()) => {}
-            Err(_) => info!(
-                ?peer,
-                "login took longer than login_timeout ({limit:?}), closed"
-            ),
+        let login = timeout(limit, Box::pin(attempt.run(Channel::new(socket))));
+        if login.await.is_err() {
+            self.journal.failure(attempt.peer(), &End::Late(limit));
         }
     }
 }

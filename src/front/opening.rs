@@ -8,6 +8,7 @@
 use tokio::sync::Semaphore;
 
 use super::channel::Channel;
+use super::counts::Reason;
 use super::end::End;
 use crate::tls::server::{ALPN, ServerSide};
 use crate::wire::startup::{CancelRequest, FirstPacket, Startup, body_length, decode};
@@ -85,12 +86,18 @@ async fn start_direct(
     tls: Option<&ServerSide>,
     cpu: &Semaphore,
 ) -> Result<(), End> {
-    let side = tls.ok_or(End::Silent("direct TLS where TLS is not served"))?;
+    let side = tls.ok_or(End::Silent(
+        Reason::Tls,
+        "direct TLS where TLS is not served",
+    ))?;
     channel
         .start_tls(side.config.clone(), &[first], cpu)
         .await?;
     match channel.tls().and_then(|tls| tls.alpn_protocol()) {
         Some(ALPN) => Ok(()),
-        Some(_) | None => Err(End::Silent("direct TLS without ALPN \"postgresql\"")),
+        Some(_) | None => Err(End::Silent(
+            Reason::Tls,
+            "direct TLS without ALPN \"postgresql\"",
+        )),
     }
 }

@@ -2,5 +2,6 @@
 
 mod encryption;
 mod harness;
+mod journal;
 mod limits;
 mod logins;
