@@ -5,12 +5,37 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustls::Connection;
+use socket2::{SockRef, TcpKeepalive};
+
+/// Probes of a silent peer before it is given up.
+const PROBES: u32 = 3;
+
+/// Has the kernel end a TCP connection whose peer has vanished: asked after `after` of silence and
+/// [`PROBES`] times in as long again, or `after` twice without taking what was sent. A peer that is
+/// there but takes nothing for so long, while something waits for it, is ended just the same.
+pub fn keep_alive(socket: &impl AsFd, after: Duration) -> io::Result<()> {
+    if after.is_zero() {
+        return Ok(());
+    }
+    let second = Duration::from_secs(1);
+    let every = TcpKeepalive::new()
+        .with_time(after.max(second))
+        .with_interval((after / PROBES).max(second))
+        .with_retries(PROBES);
+    let socket = SockRef::from(socket);
+    socket.set_tcp_keepalive(&every)?;
+    // Where it is set the kernel counts no probes: it must not be over before the last of them.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(after * 2))?;
+    Ok(())
+}
 
 /// A non-blocking byte stream to a client or a server.
 #[derive(Debug)]
@@ -271,5 +296,34 @@ impl Source for Stream {
             Socket::Tcp(s) => s.deregister(registry),
             Socket::Unix(s) => s.deregister(registry),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keep_alive_reaches_the_socket() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        for (after, idle, interval) in [(60, 60, 20), (2, 2, 1), (32_767, 32_767, 10_922)] {
+            let socket = std::net::TcpStream::connect(address).unwrap();
+            keep_alive(&socket, Duration::from_secs(after)).unwrap();
+            let set = SockRef::from(&socket);
+            assert!(set.keepalive().unwrap());
+            assert_eq!(set.tcp_keepalive_time().unwrap(), Duration::from_secs(idle));
+            let every = set.tcp_keepalive_interval().unwrap();
+            assert_eq!(every, Duration::from_secs(interval));
+            assert_eq!(set.tcp_keepalive_retries().unwrap(), PROBES);
+            #[cfg(target_os = "linux")]
+            assert_eq!(
+                set.tcp_user_timeout().unwrap(),
+                Some(Duration::from_secs(2 * after))
+            );
+        }
+        let socket = std::net::TcpStream::connect(address).unwrap();
+        keep_alive(&socket, Duration::ZERO).unwrap();
+        assert!(!SockRef::from(&socket).keepalive().unwrap());
     }
 }

@@ -220,6 +220,7 @@ impl App {
 
     /// Tells those who hold a copy what the configuration says: at the start and each reload.
     pub(super) fn announce(&self, config: &Config) {
+        self.connectors.set_keepalive(config.server.keepalive);
         if let Some(logs) = &self.logs {
             logs.apply(&config.log);
         }

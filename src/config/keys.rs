@@ -31,14 +31,10 @@ pub(super) static SERVER: Keys = Keys {
         "max_clients",
         "login_timeout",
         "drain_timeout",
+        "keepalive",
         "tls",
     ],
-    later: &[
-        "proxy_protocol",
-        "proxy_protocol_sources",
-        "keepalive",
-        "takeover",
-    ],
+    later: &["proxy_protocol", "proxy_protocol_sources", "takeover"],
 };
 
 pub(super) static LISTENER: Keys = Keys {

@@ -81,6 +81,9 @@ pub struct Server {
     pub login_timeout: Duration,
     /// How long SIGTERM lets transactions finish.
     pub drain_timeout: Duration,
+    /// TCP connections on both sides that are silent so long are asked whether they are alive;
+    /// zero: they are not.
+    pub keepalive: Duration,
     /// `[server.tls]`
     pub tls: ServerTls,
 }

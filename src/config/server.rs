@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::reader::{Place, Section, Value};
@@ -23,6 +24,9 @@ pub(super) const TLS_MODES: [(&str, ClientTlsMode); 4] = [
     ("require", ClientTlsMode::Require),
     ("verify-client", ClientTlsMode::VerifyClient),
 ];
+
+/// What the kernel takes as a time of keep-alive, in whole seconds.
+const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
 
 impl AuthMethod {
     /// All of them, in the order of the enum.
@@ -55,6 +59,7 @@ pub(super) fn read(mut s: Section<'_>) -> Draft {
         max_clients: s.number("max_clients", 1..=10_000_000, 20_000),
         login_timeout: s.positive_duration("login_timeout", Duration::from_secs(15)),
         drain_timeout: s.duration("drain_timeout", Duration::from_secs(30)),
+        keepalive: keepalive(&mut s),
         tls: tls(s.section("tls", &keys::SERVER_TLS)),
     };
     s.finish();
@@ -100,6 +105,14 @@ fn http(s: &mut Section<'_>, listen: &[Listener]) -> Option<SocketAddr> {
         s.error("http", "is the address of a listener for clients, too");
     }
     Some(address)
+}
+
+fn keepalive(s: &mut Section<'_>) -> Duration {
+    let keepalive = s.duration("keepalive", Duration::from_secs(60));
+    if !keepalive.is_zero() && !KEEPALIVE.contains(&keepalive) {
+        s.error("keepalive", "must be 0s, or from 1s to 32767s");
+    }
+    keepalive
 }
 
 fn listener(item: Value<'_>) -> Option<Listener> {

@@ -175,7 +175,7 @@ fn path(path: &Option<PathBuf>) -> Shown {
     )
 }
 
-static KEYS: [Key; 37] = [
+static KEYS: [Key; 38] = [
     Key::at_start(
         "server.listen",
         |c| Shown::Listeners(c.server.listen.clone()),
@@ -200,6 +200,7 @@ static KEYS: [Key; 37] = [
     Key::now("server.drain_timeout", |c| {
         Shown::Time(c.server.drain_timeout)
     }),
+    Key::now("server.keepalive", |c| Shown::Time(c.server.keepalive)),
     Key::now("server.tls.mode", |c| {
         Shown::Word(value::word_for(&server::TLS_MODES, &c.server.tls.mode))
     }),

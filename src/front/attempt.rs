@@ -86,6 +86,7 @@ impl Attempt<'_> {
 
     /// From the first byte to AuthenticationOk.
     async fn log_in(&self, channel: &mut Channel, seat: &mut Seat) -> Result<Admission, End> {
+        channel.keep_alive(self.settings.keepalive)?;
         let tls = self.settings.tls.as_ref();
         let startup = match opening::open(channel, tls, &self.front.handshakes).await? {
             Opened::Startup(startup) => startup,

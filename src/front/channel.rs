@@ -7,12 +7,13 @@
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::{Connection, ServerConfig, ServerConnection};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
-use crate::stream::Stream;
+use crate::stream::{Stream, keep_alive};
 
 /// Memory for what a peer sends grows by at most so many bytes before they arrive.
 const CHUNK: usize = 1024;
@@ -129,6 +130,14 @@ impl Channel {
 
     pub(super) fn tls(&self) -> Option<&ServerConnection> {
         self.tls.as_deref()
+    }
+
+    /// Has the kernel end the connection when the client vanishes.
+    pub(super) fn keep_alive(&self, after: Duration) -> io::Result<()> {
+        match &self.socket {
+            Accepted::Tcp(socket) => keep_alive(socket, after),
+            Accepted::Unix(_) => Ok(()),
+        }
     }
 
     /// Runs the TLS handshake; `first` are bytes of it that were already read. A place in `cpu`

@@ -26,6 +26,7 @@ pub struct FrontSettings {
     /// Clients of the whole proxy.
     pub(super) max_clients: usize,
     pub(super) login_timeout: Duration,
+    pub(super) keepalive: Duration,
     /// Counts of each tenant's clients; they live on over reloads.
     tenant_clients: HashMap<TenantId, Gauge>,
 }
@@ -78,6 +79,7 @@ impl FrontSettings {
             method: config.auth.method,
             max_clients: config.server.max_clients,
             login_timeout: config.server.login_timeout,
+            keepalive: config.server.keepalive,
             tenant_clients,
         })
     }

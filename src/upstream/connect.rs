@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
@@ -13,6 +14,7 @@ use super::sign_in::{Channel, Session, run, settle, sign_in};
 use super::transport::{Transport, Wire};
 use super::{Target, Upstream, dial};
 use crate::config::{Cluster, UpstreamTlsMode};
+use crate::stream::keep_alive;
 use crate::tls::client::{ClientConfigs, TlsSettingsError};
 use crate::types::ClusterName;
 
@@ -32,9 +34,21 @@ pub type UnusableTls = (ClusterName, TlsSettingsError);
 pub struct Connectors {
     pub(super) tls: ClientConfigs,
     pub(super) names: Names,
+    /// Milliseconds of `server.keepalive`.
+    keepalive: AtomicU64,
 }
 
 impl Connectors {
+    /// Sets the time of keep-alive for connections that are opened from now on; zero: none.
+    pub fn set_keepalive(&self, after: Duration) {
+        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.keepalive.store(millis, Ordering::Relaxed);
+    }
+
+    pub(super) fn keepalive(&self) -> Duration {
+        Duration::from_millis(self.keepalive.load(Ordering::Relaxed))
+    }
+
     /// Reads the certificates that these clusters name, for [`Self::reload`].
     ///
     /// # Errors
@@ -93,6 +107,7 @@ async fn open(
     }
     let addresses = connectors.names.lookup(&target.node).await?;
     let socket = dial::open_tcp(&addresses, deadline).await?;
+    keep_alive(&socket, connectors.keepalive()).map_err(|e| ConnectError::lost(&e))?;
     let peer = socket.peer_addr().map_err(|e| ConnectError::lost(&e))?;
     let tls = &target.cluster.tls;
     let transport = dial::secure(socket, &target.node, tls, connectors).await?;

@@ -25,5 +25,6 @@ mod prepared;
 mod reload;
 mod replication;
 mod slots;
+mod sockets;
 mod state;
 mod timeouts;
