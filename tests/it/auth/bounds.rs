@@ -319,6 +319,61 @@ fn logins_that_stand_still_are_closed_without_a_word() {
     is_at_rest(&proxy);
 }
 
+#[test]
+fn a_login_of_a_byte_at_a_time_has_no_more_time_than_others() {
+    let proxy = Proxy::start(
+        Mode::Allow,
+        "secret = \"salts\"",
+        "login_timeout = \"300ms\"",
+    );
+    let began = Instant::now();
+    let mut slow = socket(&proxy);
+    let mut sent = 0;
+    for byte in whole_login().iter().cycle() {
+        // Only what makes the client slow, nothing is awaited.
+        std::thread::sleep(Duration::from_millis(20));
+        if slow.write_all(&[*byte]).is_err() {
+            break;
+        }
+        sent += 1;
+    }
+    assert!(began.elapsed() < PATIENCE, "{sent} bytes");
+    is_at_rest(&proxy);
+}
+
+#[test]
+fn those_for_whom_there_is_no_place_hold_no_descriptors() {
+    const OVERFLOW: usize = 64;
+    let proxy = Proxy::start(
+        Mode::Allow,
+        "secret = \"salts\"",
+        "max_clients = 1\nlogin_timeout = \"60s\"",
+    );
+    let Address::Tcp(address) = *proxy.tcp(Method::Scram) else {
+        unreachable!("asked for TCP");
+    };
+    let mut silent: Vec<TcpStream> = (0..300).map(|_| socket(&proxy)).collect();
+    let deadline = Instant::now() + PATIENCE;
+    while accepted_sockets(address) != 1 + OVERFLOW {
+        assert!(Instant::now() < deadline, "{}", accepted_sockets(address));
+        std::thread::yield_now();
+    }
+    // Those who are turned away are told at once, whether they read it or not.
+    let mut told = 0;
+    for socket in &mut silent {
+        socket.set_nonblocking(true).unwrap();
+        let mut answer = Vec::new();
+        if socket.read_to_end(&mut answer).is_ok() {
+            assert!(String::from_utf8_lossy(&answer).contains("C53300"));
+            told += 1;
+        }
+    }
+    assert_eq!(told, 300 - 1 - OVERFLOW);
+    drop(silent);
+    is_at_rest(&proxy);
+    works(&proxy);
+}
+
 /// Any printable character but a comma, and often what looks like attributes.
 fn nonce(dice: &mut impl FnMut() -> u8) -> String {
     let mut nonce = String::new();
