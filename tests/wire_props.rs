@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use proptest::prelude::*;
 use tenantry::auth::scram::{Genuine, ServerBinding, ServerExchange, Verifier};
+use tenantry::wire::proxy_header::{self, HEAD, MAX_BODY, Origin};
 use tenantry::wire::sql::{Effect, deallocated_name, survey};
 use tenantry::wire::startup::{self, FirstPacket};
 use tenantry::wire::{frame, sql};
@@ -89,6 +90,55 @@ proptest! {
         if let Ok(body) = startup::body_length(field) {
             prop_assert!((4..=10_000).contains(&body));
         }
+    }
+
+    #[test]
+    fn proxy_headers_of_strangers_never_panic_and_are_bounded(
+        noise: [u8; HEAD],
+        valid in any::<bool>(),
+        fields: [u8; 4],
+        body in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let mut bytes = noise;
+        if valid {
+            bytes = proxy_header::local();
+            bytes[12..].copy_from_slice(&fields);
+        }
+        if let Ok(head) = proxy_header::head(&bytes) {
+            prop_assert!(head.body_length() <= MAX_BODY);
+            let fits = head.body_length() == body.len();
+            prop_assert_eq!(head.origin(&body).is_ok(), fits);
+        }
+    }
+
+    #[test]
+    fn addresses_of_proxy_headers_are_what_was_put(
+        source: std::net::SocketAddr,
+        port: u16,
+        fields in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let destination = std::net::SocketAddr::new(source.ip(), port);
+        let mut body = Vec::new();
+        let family = match source.ip() {
+            std::net::IpAddr::V4(ip) => {
+                body.extend(ip.octets().repeat(2));
+                0x11
+            }
+            std::net::IpAddr::V6(ip) => {
+                body.extend(ip.octets().repeat(2));
+                0x21
+            }
+        };
+        body.extend(source.port().to_be_bytes());
+        body.extend(port.to_be_bytes());
+        body.extend(&fields);
+        let mut bytes = proxy_header::local();
+        bytes[12..14].copy_from_slice(&[0x21, family]);
+        bytes[14..].copy_from_slice(&u16::try_from(body.len()).expect("short").to_be_bytes());
+        let origin = proxy_header::head(&bytes).and_then(|head| head.origin(&body));
+        // The scope and flow of an IPv6 address stay at home.
+        let source = std::net::SocketAddr::new(source.ip(), source.port());
+        prop_assert_eq!(origin, Ok(Origin::Proxied { source, destination }));
     }
 
     #[test]

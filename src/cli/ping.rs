@@ -2,7 +2,8 @@
 //!
 //! It sends an SSLRequest (manual, 55.2.10) and takes any answer of the protocol for life: `S`,
 //! `N`, or an error such as "too many clients". It logs in nowhere, so it says nothing about
-//! tenants or servers, and needs no password.
+//! tenants or servers, and needs no password. Where the configuration wants a PROXY header on the
+//! address that it names, one goes first that says: this is no client's connection.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,8 +16,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{ConfigArg, Failure};
-use crate::config::{self, Config, ListenAddr};
+use crate::config::{self, Config, ListenAddr, ProxyMode};
 use crate::types::NodeAddr;
+use crate::wire::proxy_header;
 
 /// Length 8, then the number that asks for TLS.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -33,6 +35,10 @@ pub(super) struct PingArgs {
     /// Longest wait for the answer
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     timeout: u64,
+    /// Begin with a PROXY header, as a balancer does [default: as the configuration has it, if it
+    /// names the address]
+    #[arg(long)]
+    proxy_protocol: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -50,9 +56,17 @@ enum Answer {
 }
 
 pub(super) fn main(args: &PingArgs) -> Result<(), Failure> {
-    let address = match &args.address {
-        Some(address) => address.clone(),
-        None => first_listener(&config::load(&args.config.path()?)?),
+    let (address, mode) = match &args.address {
+        Some(address) => (address.clone(), ProxyMode::Off),
+        None => {
+            let config = config::load(&args.config.path()?)?;
+            (first_listener(&config), config.server.proxy_protocol.mode)
+        }
+    };
+    let begin = if args.proxy_protocol {
+        ProxyMode::Required
+    } else {
+        mode
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -61,7 +75,7 @@ pub(super) fn main(args: &PingArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let answer = runtime.block_on(async {
         let limit = Duration::from_secs(args.timeout);
-        match tokio::time::timeout(limit, ping(&address)).await {
+        match tokio::time::timeout(limit, ping(&address, begin)).await {
             Ok(answer) => answer,
             Err(_) => Err(anyhow!("no answer within {} s", args.timeout)),
         }
@@ -96,18 +110,30 @@ fn report(args: &PingArgs, address: &str, answer: &anyhow::Result<Answer>, milli
 }
 
 /// Asks an address for TLS and returns what it answered. Without a limit of its own.
-async fn ping(address: &str) -> anyhow::Result<Answer> {
+async fn ping(address: &str, begin: ProxyMode) -> anyhow::Result<Answer> {
     match address.strip_prefix("unix:") {
-        Some(path) => ask(UnixStream::connect(path).await?).await,
-        None => ask(TcpStream::connect(address).await?).await,
+        Some(path) => ask(UnixStream::connect(path).await?, ProxyMode::Off).await,
+        None => ask(TcpStream::connect(address).await?, begin).await,
     }
 }
 
-async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> anyhow::Result<Answer> {
+async fn ask(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    begin: ProxyMode,
+) -> anyhow::Result<Answer> {
+    if begin == ProxyMode::Required {
+        stream.write_all(&proxy_header::local()).await?;
+    }
     stream.write_all(&SSL_REQUEST).await?;
     let mut answer = [0];
     if stream.read(&mut answer).await? == 0 {
-        bail!("it closed the connection without an answer");
+        match begin {
+            ProxyMode::Off => bail!("it closed the connection without an answer"),
+            ProxyMode::Required => bail!(
+                "it closed the connection without an answer; are the networks of this machine \
+                 among proxy_protocol_sources?"
+            ),
+        }
     }
     match answer[0] {
         b'S' => Ok(Answer::Tls),
@@ -182,7 +208,24 @@ mod tests {
             );
             theirs.write_all(bytes).await.expect("an answer");
         };
-        tokio::join!(ask(ours), peer).0
+        tokio::join!(ask(ours, ProxyMode::Off), peer).0
+    }
+
+    #[tokio::test]
+    async fn a_header_goes_first_where_one_is_wanted() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let peer = async move {
+            let mut first = [0; proxy_header::HEAD];
+            theirs.read_exact(&mut first).await.expect("a header");
+            let head = proxy_header::head(&first).expect("a good one");
+            assert_eq!(head.origin(&[]), Ok(proxy_header::Origin::Own));
+            let mut request = [0; 8];
+            theirs.read_exact(&mut request).await.expect("a request");
+            assert_eq!(request, SSL_REQUEST);
+            theirs.write_all(b"N").await.expect("an answer");
+        };
+        let (answer, ()) = tokio::join!(ask(ours, ProxyMode::Required), peer);
+        assert_eq!(answer.expect("alive"), Answer::Plain);
     }
 
     #[tokio::test]

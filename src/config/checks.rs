@@ -3,7 +3,7 @@
 
 use super::reader::{Document, Place};
 use super::value::{self, Stored};
-use super::{AuthMethod, ClientTlsMode, ListenAddr, Server, console, server, tenant};
+use super::{AuthMethod, ClientTlsMode, ListenAddr, ProxyMode, Server, console, server, tenant};
 use crate::types::Secret;
 
 /// Checks each listener's method against its address and TLS.
@@ -35,6 +35,13 @@ fn method_fits(method: AuthMethod, address: &ListenAddr, server: &Server) -> Res
         (AuthMethod::Trust, ListenAddr::Tcp(a)) if !a.ip().to_canonical().is_loopback() => Err(
             format!("`trust` is for loopback and Unix sockets only, and {a} is neither"),
         ),
+        (AuthMethod::Trust, ListenAddr::Tcp(a))
+            if server.proxy_protocol.mode == ProxyMode::Required =>
+        {
+            Err(format!(
+                "`trust` is for clients of this machine, and `proxy_protocol` brings others to {a}"
+            ))
+        }
         (AuthMethod::Cert, ListenAddr::Unix(_)) => {
             Err("`cert` needs TLS, which clients do not use over Unix sockets".into())
         }

@@ -31,10 +31,12 @@ pub(super) static SERVER: Keys = Keys {
         "max_clients",
         "login_timeout",
         "drain_timeout",
+        "proxy_protocol",
+        "proxy_protocol_sources",
         "keepalive",
         "tls",
     ],
-    later: &["proxy_protocol", "proxy_protocol_sources", "takeover"],
+    later: &["takeover"],
 };
 
 pub(super) static LISTENER: Keys = Keys {

@@ -81,11 +81,31 @@ pub struct Server {
     pub login_timeout: Duration,
     /// How long SIGTERM lets transactions finish.
     pub drain_timeout: Duration,
+    /// Who passes clients on, and says so.
+    pub proxy_protocol: ProxyProtocol,
     /// TCP connections on both sides that are silent so long are asked whether they are alive;
     /// zero: they are not.
     pub keepalive: Duration,
     /// `[server.tls]`
     pub tls: ServerTls,
+}
+
+/// `proxy_protocol` and `proxy_protocol_sources`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Whether it is spoken.
+    pub mode: ProxyMode,
+    /// Who speaks it; at least one network where the mode is `Required`.
+    pub sources: Vec<IpNet>,
+}
+
+/// Whether TCP connections begin with a header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyMode {
+    /// None does.
+    Off,
+    /// All do, and all come from the sources.
+    Required,
 }
 
 /// One listening address with its own settings.

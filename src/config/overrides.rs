@@ -101,6 +101,8 @@ fn literal(key: &Key, text: &str, unit: Unit) -> Result<String, OverrideError> {
             (Unit::Seconds, Err(_)) | (Unit::Named, _) => quoted(),
         },
         Shown::Word(_) | Shown::Text(_) | Shown::Secret(_) => quoted(),
-        Shown::Listeners(_) | Shown::Users(_) => return Err(OverrideError::List(key.name)),
+        Shown::Listeners(_) | Shown::Users(_) | Shown::Networks(_) => {
+            return Err(OverrideError::List(key.name));
+        }
     })
 }

@@ -7,7 +7,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::reader::{Place, Section, Value};
-use super::{AuthMethod, ClientTlsMode, ListenAddr, Listener, Server, ServerTls, keys, value};
+use super::{
+    AuthMethod, ClientTlsMode, ListenAddr, Listener, ProxyMode, ProxyProtocol, Server, ServerTls,
+    keys, value,
+};
 
 /// The words for methods of authentication, wherever one is named.
 pub(super) const METHODS: [(&str, AuthMethod); 4] = [
@@ -24,6 +27,10 @@ pub(super) const TLS_MODES: [(&str, ClientTlsMode); 4] = [
     ("require", ClientTlsMode::Require),
     ("verify-client", ClientTlsMode::VerifyClient),
 ];
+
+/// The words for the PROXY protocol.
+pub(super) const PROXY_MODES: [(&str, ProxyMode); 2] =
+    [("off", ProxyMode::Off), ("required", ProxyMode::Required)];
 
 /// What the kernel takes as a time of keep-alive, in whole seconds.
 const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
@@ -59,6 +66,7 @@ pub(super) fn read(mut s: Section<'_>) -> Draft {
         max_clients: s.number("max_clients", 1..=10_000_000, 20_000),
         login_timeout: s.positive_duration("login_timeout", Duration::from_secs(15)),
         drain_timeout: s.duration("drain_timeout", Duration::from_secs(30)),
+        proxy_protocol: proxy_protocol(&mut s),
         keepalive: keepalive(&mut s),
         tls: tls(s.section("tls", &keys::SERVER_TLS)),
     };
@@ -105,6 +113,23 @@ fn http(s: &mut Section<'_>, listen: &[Listener]) -> Option<SocketAddr> {
         s.error("http", "is the address of a listener for clients, too");
     }
     Some(address)
+}
+
+fn proxy_protocol(s: &mut Section<'_>) -> ProxyProtocol {
+    let mode = s.word("proxy_protocol", &PROXY_MODES);
+    let items = s.items("proxy_protocol_sources");
+    let sources = items.iter().filter_map(|v| v.parsed(value::network));
+    let proxy = ProxyProtocol {
+        mode: mode.unwrap_or(ProxyMode::Off),
+        sources: sources.collect(),
+    };
+    if proxy.mode == ProxyMode::Required && items.is_empty() {
+        s.error(
+            "proxy_protocol",
+            "needs `proxy_protocol_sources`: who else could say where clients come from",
+        );
+    }
+    proxy
 }
 
 fn keepalive(s: &mut Section<'_>) -> Duration {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::{Config, ConsoleRole, ConsoleUser, ListenAddr, Listener, file, pool, server, value};
 use crate::types::Secret;
 
@@ -59,6 +61,7 @@ pub(super) enum Shown {
     Secret(Option<Secret>),
     Listeners(Vec<Listener>),
     Users(Vec<ConsoleUser>),
+    Networks(Vec<IpNet>),
 }
 
 /// All keys in the order of the file, then those that PgBouncer has a name for under that name.
@@ -159,6 +162,7 @@ impl fmt::Display for Shown {
             Self::Secret(None) => Ok(()),
             Self::Secret(Some(_)) => f.write_str("***"),
             Self::Listeners(all) => f.write_str(&joined(all.iter().map(|l| l.address.to_string()))),
+            Self::Networks(all) => f.write_str(&joined(all.iter().map(IpNet::to_string))),
             Self::Users(all) => f.write_str(&joined(all.iter().map(|u| u.name.to_string()))),
         }
     }
@@ -175,7 +179,7 @@ fn path(path: &Option<PathBuf>) -> Shown {
     )
 }
 
-static KEYS: [Key; 38] = [
+static KEYS: [Key; 40] = [
     Key::at_start(
         "server.listen",
         |c| Shown::Listeners(c.server.listen.clone()),
@@ -199,6 +203,13 @@ static KEYS: [Key; 38] = [
     }),
     Key::now("server.drain_timeout", |c| {
         Shown::Time(c.server.drain_timeout)
+    }),
+    Key::now("server.proxy_protocol", |c| {
+        let mode = &c.server.proxy_protocol.mode;
+        Shown::Word(value::word_for(&server::PROXY_MODES, mode))
+    }),
+    Key::now("server.proxy_protocol_sources", |c| {
+        Shown::Networks(c.server.proxy_protocol.sources.clone())
     }),
     Key::now("server.keepalive", |c| Shown::Time(c.server.keepalive)),
     Key::now("server.tls.mode", |c| {

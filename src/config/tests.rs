@@ -57,6 +57,52 @@ fn nothing_at_all_is_every_default() {
 }
 
 #[test]
+fn who_passes_clients_on_must_be_named() {
+    let text = "[server]\nproxy_protocol = 'required'\nproxy_protocol_sources = ['10.0.0.0/8', '::1']\n\
+                keepalive = '5m'";
+    let server = parse(text).unwrap().server;
+    assert_eq!(server.proxy_protocol.mode, ProxyMode::Required);
+    assert_eq!(server.proxy_protocol.sources.len(), 2);
+    assert_eq!(server.keepalive, Duration::from_secs(300));
+    let defaults = parse("").unwrap().server;
+    assert_eq!(defaults.proxy_protocol.mode, ProxyMode::Off);
+    assert_eq!(defaults.keepalive, Duration::from_secs(60));
+    assert!(
+        parse("server.keepalive = '0s'")
+            .unwrap()
+            .server
+            .keepalive
+            .is_zero()
+    );
+    refused(&[
+        (
+            "[server]\nproxy_protocol = 'required'",
+            "proxy.toml:2:18: server.proxy_protocol: needs `proxy_protocol_sources`: who else could \
+             say where clients come from",
+        ),
+        (
+            "[server]\nproxy_protocol_sources = ['10.0.0.1/8']",
+            "proxy.toml:2:27: server.proxy_protocol_sources[0]: has host bits set; 10.0.0.0/8 is \
+             meant?",
+        ),
+        (
+            "[server]\nproxy_protocol = 'v1'",
+            "proxy.toml:2:18: server.proxy_protocol: expected one of: off, required",
+        ),
+        (
+            "[server]\nkeepalive = '500ms'",
+            "proxy.toml:2:13: server.keepalive: must be 0s, or from 1s to 32767s",
+        ),
+        (
+            "[server]\nproxy_protocol = 'required'\nproxy_protocol_sources = ['10.0.0.1']\n\
+             [auth]\nmethod = 'trust'",
+            "proxy.toml:5:10: auth.method: `trust` is for clients of this machine, and \
+             `proxy_protocol` brings others to 127.0.0.1:6432",
+        ),
+    ]);
+}
+
+#[test]
 fn everything_is_read() {
     let config = parse(
         "server = { listen = ['0.0.0.0:1', { address = 'unix:/t', method = 'md5' }], workers = 3, \

@@ -9,7 +9,7 @@ use super::end::End;
 use super::journal::Way;
 use super::login::{self, Applicant, Known, Unfit};
 use super::opening::{self, Opened};
-use super::{Ends, Front, FrontSettings, OVERFLOW, claim};
+use super::{Ends, Front, FrontSettings, OVERFLOW, claim, origin};
 use crate::auth::messages;
 use crate::auth::scram::ServerBinding;
 use crate::auth::verifier::Claim;
@@ -39,7 +39,7 @@ struct Proven {
 }
 
 impl Attempt<'_> {
-    pub(super) async fn run(&self, mut channel: Channel) {
+    pub(super) async fn run(&mut self, mut channel: Channel) {
         let Some(mut seat) = self.seat() else {
             return self.turn_away(channel);
         };
@@ -85,8 +85,9 @@ impl Attempt<'_> {
     }
 
     /// From the first byte to AuthenticationOk.
-    async fn log_in(&self, channel: &mut Channel, seat: &mut Seat) -> Result<Admission, End> {
+    async fn log_in(&mut self, channel: &mut Channel, seat: &mut Seat) -> Result<Admission, End> {
         channel.keep_alive(self.settings.keepalive)?;
+        self.ends = origin::ends(channel, &self.settings.proxy_protocol, self.ends).await?;
         let tls = self.settings.tls.as_ref();
         let startup = match opening::open(channel, tls, &self.front.handshakes).await? {
             Opened::Startup(startup) => startup,
@@ -293,7 +294,7 @@ impl Attempt<'_> {
             }
             // libpq takes the end of TLS without close_notify for a failed cancel request.
             End::Canceled => channel.close().await,
-            End::Gone(_) | End::Tls(_) | End::Late(_) | End::Silent(..) => {}
+            End::Gone(_) | End::Tls(_) | End::Header(_) | End::Late(_) | End::Silent(..) => {}
         }
         self.front.journal.failure(self.peer(), &end);
     }

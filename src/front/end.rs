@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::counts::Reason;
 use crate::error::{ClientError, SqlState};
+use crate::wire::proxy_header::ProxyHeaderError;
 use crate::wire::startup::StartupError;
 
 /// Why nothing is served.
@@ -14,6 +15,8 @@ pub(super) enum End {
     Gone(io::Error),
     /// The handshake failed.
     Tls(io::Error),
+    /// It does not begin as a balancer's connection does.
+    Header(ProxyHeaderError),
     /// The login took longer than this.
     Late(Duration),
     /// Closed without a word, as PostgreSQL does.
@@ -76,6 +79,12 @@ impl From<io::Error> for End {
             io::ErrorKind::InvalidData => Self::Tls(error),
             _ => Self::Gone(error),
         }
+    }
+}
+
+impl From<ProxyHeaderError> for End {
+    fn from(error: ProxyHeaderError) -> Self {
+        Self::Header(error)
     }
 }
 

@@ -70,6 +70,7 @@ impl Journal {
             End::Canceled => return,
             End::Gone(_) => Reason::Gone,
             End::Tls(_) => Reason::Tls,
+            End::Header(_) => Reason::ProxyHeader,
             End::Late(_) => Reason::Timeout,
             End::Silent(reason, _) | End::Refused(Refusal { reason, .. }) => *reason,
         };
@@ -102,6 +103,7 @@ fn write(peer: Option<SocketAddr>, reason: Reason, end: &End) {
         End::Canceled => {}
         End::Gone(error) => info!(%peer, reason, %error, "connection failed before its login"),
         End::Tls(error) => info!(%peer, reason, %error, "TLS failed before the login"),
+        End::Header(error) => info!(%peer, reason, why = %error, "closed"),
         End::Late(limit) => {
             info!(%peer, reason, "login took longer than login_timeout ({limit:?}), closed");
         }

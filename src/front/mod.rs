@@ -15,6 +15,7 @@ mod journal;
 pub mod listen;
 mod login;
 mod opening;
+mod origin;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -122,7 +123,7 @@ impl Front {
         ends: Option<Ends>,
     ) {
         let settings = self.settings();
-        let attempt = Attempt {
+        let mut attempt = Attempt {
             front: &self,
             settings: &settings,
             listener: &listener,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::auth::verifier::{SaltSecret, TenantRoles, Verifiers, VerifiersError};
-use crate::config::{AuthMethod, ClientTlsMode, Config};
+use crate::config::{AuthMethod, ClientTlsMode, Config, ProxyProtocol};
 use crate::gauge::Gauge;
 use crate::tenant::Registry;
 use crate::tls::server::{ServerSide, ServerTlsError, server_side};
@@ -26,6 +26,7 @@ pub struct FrontSettings {
     /// Clients of the whole proxy.
     pub(super) max_clients: usize,
     pub(super) login_timeout: Duration,
+    pub(super) proxy_protocol: ProxyProtocol,
     pub(super) keepalive: Duration,
     /// Counts of each tenant's clients; they live on over reloads.
     tenant_clients: HashMap<TenantId, Gauge>,
@@ -79,6 +80,7 @@ impl FrontSettings {
             method: config.auth.method,
             max_clients: config.server.max_clients,
             login_timeout: config.server.login_timeout,
+            proxy_protocol: config.server.proxy_protocol.clone(),
             keepalive: config.server.keepalive,
             tenant_clients,
         })

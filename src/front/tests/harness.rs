@@ -156,6 +156,16 @@ impl World {
         (theirs, self.serve(Accepted::Tcp(ours), Some(ends)))
     }
 
+    /// A client on TCP that seems to have these ends.
+    pub(super) async fn tcp_at(&self, ends: Ends) -> (TcpStream, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (ours, _peer) = listener.accept().await.unwrap();
+        (theirs, self.serve(Accepted::Tcp(ours), Some(ends)))
+    }
+
     fn serve(&self, socket: Accepted, ends: Option<Ends>) -> JoinHandle<()> {
         let listener = Arc::clone(&self.listener);
         tokio::spawn(Arc::clone(&self.front).serve(socket, listener, ends))

@@ -5,3 +5,4 @@ mod harness;
 mod journal;
 mod limits;
 mod logins;
+mod proxied;
