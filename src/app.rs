@@ -35,6 +35,10 @@ use reload::{Parts, Reloads};
 /// The port in the name of a Unix socket where no TCP listener gives one.
 const UNIX_PORT: u16 = 6432;
 
+/// By how much threads of logins are nicer than workers: they get about a third as much time.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
+
 /// Why the proxy does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -88,8 +92,8 @@ impl App {
     /// Starts serving, with what a process has only once.
     pub fn start_with(config: Config, outside: Outside) -> Result<Self, AppError> {
         raise_descriptor_limit(crate::config::descriptors(&config));
-        let logins = runtime("login", 2)?;
-        let dialler = runtime("dial", 1)?;
+        let logins = runtime("login", 2, Thread::Yields)?;
+        let dialler = runtime("dial", 1, Thread::Equal)?;
         let budget = Budget::default();
         budget.configure(limits(&config));
         let connectors = Arc::new(Connectors::default());
@@ -301,12 +305,34 @@ fn limits(config: &Config) -> impl Iterator<Item = (crate::types::NodeAddr, usiz
         .map(|c| (c.primary.clone(), c.max_connections))
 }
 
-fn runtime(name: &'static str, threads: usize) -> std::io::Result<Runtime> {
-    Builder::new_multi_thread()
+/// How a thread stands to the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Thread {
+    /// As they do.
+    Equal,
+    /// They come first where processors are short: a storm of logins must not slow down those who
+    /// are logged in.
+    Yields,
+}
+
+fn runtime(name: &'static str, threads: usize, rank: Thread) -> std::io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder
         .worker_threads(threads)
         .thread_name(name)
-        .enable_all()
-        .build()
+        .enable_all();
+    if rank == Thread::Yields {
+        builder.on_thread_start(step_back);
+    }
+    builder.build()
+}
+
+/// Lowers the priority of this thread. Elsewhere than on Linux there is but one for the process.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        warn!(%error, "logins run at the priority of queries");
+    }
 }
 
 /// Raises the soft limit of descriptors as far as the hard one allows.

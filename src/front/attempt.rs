@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::channel::Channel;
+use super::channel::{Channel, Turns};
 use super::counts::Reason;
 use super::end::End;
 use super::journal::Way;
@@ -89,7 +89,11 @@ impl Attempt<'_> {
         channel.keep_alive(self.settings.keepalive)?;
         self.ends = origin::ends(channel, &self.settings.proxy_protocol, self.ends).await?;
         let tls = self.settings.tls.as_ref();
-        let startup = match opening::open(channel, tls, &self.front.handshakes).await? {
+        let turns = Turns {
+            fair: &self.front.handshakes,
+            address: self.peer().map(|peer| peer.ip()),
+        };
+        let startup = match opening::open(channel, tls, &turns).await? {
             Opened::Startup(startup) => startup,
             Opened::Cancel(request) => {
                 let carried = self.front.dispatch.cancel(request.process_id, &request.key);

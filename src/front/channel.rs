@@ -5,14 +5,15 @@
 //! decrypted and unused at the end of the login goes along as `read_ahead`.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::server::{Accepted as Hello, AcceptedAlert, Acceptor};
 use rustls::{Connection, ServerConfig, ServerConnection};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
 
+use super::fair::{Fair, Who};
 use crate::stream::{Stream, keep_alive};
 
 /// Memory for what a peer sends grows by at most so many bytes before they arrive.
@@ -112,6 +113,14 @@ impl io::Write for Ready<'_> {
     }
 }
 
+/// Where handshakes wait for the processor.
+#[derive(Debug)]
+pub(super) struct Turns<'a> {
+    pub(super) fair: &'a Fair,
+    /// The client's.
+    pub(super) address: Option<IpAddr>,
+}
+
 /// A client's connection until it is handed to a worker.
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -140,31 +149,62 @@ impl Channel {
         }
     }
 
-    /// Runs the TLS handshake; `first` are bytes of it that were already read. A place in `cpu`
-    /// is held while the processor works, never while the network is awaited.
+    /// Runs the TLS handshake; `first` are bytes of it that were already read. The processor works
+    /// on it in turn with other clients: the first message only tells the server name, so that it
+    /// counts for the order; no turn is held while the network is awaited.
     pub(super) async fn start_tls(
         &mut self,
         config: Arc<ServerConfig>,
-        mut first: &[u8],
-        cpu: &Semaphore,
+        first: &[u8],
+        turns: &Turns<'_>,
     ) -> io::Result<()> {
-        let mut tls = ServerConnection::new(config).map_err(io::Error::other)?;
-        while !first.is_empty() {
-            tls.read_tls(&mut first)?;
-        }
-        while tls.is_handshaking() {
-            fill(&self.socket, &mut tls).await?;
-            let processed = {
-                let _place = cpu.acquire().await.map_err(io::Error::other)?;
-                tls.process_new_packets()
-            };
+        let hello = self.client_hello(first).await?;
+        let who = Who::new(turns.address, hello.client_hello().server_name());
+        let (mut tls, mut processed) = {
+            let _turn = turns.fair.turn(&who).await;
+            match hello.into_connection(config) {
+                // Bytes behind the first message may have come with it.
+                Ok(mut tls) => {
+                    let processed = tls.process_new_packets();
+                    (Box::new(tls), processed)
+                }
+                Err((error, alert)) => return Err(self.alert(error, alert)),
+            }
+        };
+        loop {
             // An alert says what was wrong; the answer matters more than whether it arrives.
             let sent = send_tls(&self.socket, &mut tls).await;
-            processed.map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?;
+            processed.map_err(invalid)?;
             sent?;
+            if !tls.is_handshaking() {
+                self.tls = Some(tls);
+                return Ok(());
+            }
+            fill(&self.socket, |socket| tls.read_tls(socket)).await?;
+            let _turn = turns.fair.turn(&who).await;
+            processed = tls.process_new_packets();
         }
-        self.tls = Some(Box::new(tls));
-        Ok(())
+    }
+
+    /// Reads the first message of a handshake, which costs next to nothing.
+    async fn client_hello(&mut self, mut first: &[u8]) -> io::Result<Box<Hello>> {
+        let mut acceptor = Acceptor::default();
+        while !first.is_empty() {
+            acceptor.read_tls(&mut first)?;
+        }
+        loop {
+            match acceptor.accept() {
+                Ok(Some(hello)) => return Ok(Box::new(hello)),
+                Ok(None) => fill(&self.socket, |socket| acceptor.read_tls(socket)).await?,
+                Err((error, alert)) => return Err(self.alert(error, alert)),
+            }
+        }
+    }
+
+    /// Sends what the socket takes of an alert: a few bytes.
+    fn alert(&self, error: rustls::Error, mut alert: AcceptedAlert) -> io::Error {
+        let _gone = alert.write_all(&mut Ready(&self.socket));
+        invalid(error)
     }
 
     /// Fills `buffer`, and takes nothing more from a plain socket.
@@ -204,10 +244,10 @@ impl Channel {
         let Some(tls) = &mut self.tls else {
             return self.socket.readable().await;
         };
-        fill(&self.socket, tls).await?;
+        fill(&self.socket, |socket| tls.read_tls(socket)).await?;
         let processed = tls.process_new_packets();
         let sent = send_tls(&self.socket, tls).await;
-        processed.map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?;
+        processed.map_err(invalid)?;
         sent
     }
 
@@ -267,16 +307,23 @@ impl Channel {
 }
 
 /// Waits for ciphertext and takes some.
-async fn fill(socket: &Accepted, tls: &mut ServerConnection) -> io::Result<()> {
+async fn fill(
+    socket: &Accepted,
+    mut take: impl FnMut(&mut Ready<'_>) -> io::Result<usize>,
+) -> io::Result<()> {
     loop {
         socket.readable().await?;
-        match tls.read_tls(&mut Ready(socket)) {
+        match take(&mut Ready(socket)) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(_) => return Ok(()),
             Err(e) if e.kind() == ErrorKind::WouldBlock => {}
             Err(e) => return Err(e),
         }
     }
+}
+
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, error)
 }
 
 /// Sends what rustls holds.

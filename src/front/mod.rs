@@ -11,6 +11,7 @@ mod channel;
 mod claim;
 mod counts;
 mod end;
+mod fair;
 mod journal;
 pub mod listen;
 mod login;
@@ -23,7 +24,6 @@ mod tests;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::Listener;
@@ -37,6 +37,7 @@ pub use settings::{FrontSettings, SettingsError};
 use attempt::Attempt;
 use channel::Channel;
 use end::End;
+use fair::Fair;
 use journal::Journal;
 
 /// Clients beyond `max_clients` that are still listened to: they may be cancel requests, and the
@@ -68,7 +69,7 @@ pub struct Front {
     clients: Gauge,
     overflow: Gauge,
     /// TLS handshakes that may use a processor at the same time.
-    handshakes: Semaphore,
+    handshakes: Fair,
     journal: Arc<Journal>,
 }
 
@@ -89,7 +90,7 @@ impl Front {
             dispatch: Box::new(dispatch),
             clients: Gauge::default(),
             overflow: Gauge::default(),
-            handshakes: Semaphore::new(cores.div_ceil(2)),
+            handshakes: Fair::new(cores.div_ceil(2)),
             journal: Arc::default(),
         }
     }

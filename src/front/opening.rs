@@ -5,9 +5,7 @@
 //! TLS handshake, which they are not, never for a startup message. Each request for encryption is
 //! answered once.
 
-use tokio::sync::Semaphore;
-
-use super::channel::Channel;
+use super::channel::{Channel, Turns};
 use super::counts::Reason;
 use super::end::End;
 use crate::tls::server::{ALPN, ServerSide};
@@ -29,13 +27,13 @@ pub(super) enum Opened {
 pub(super) async fn open(
     channel: &mut Channel,
     tls: Option<&ServerSide>,
-    cpu: &Semaphore,
+    turns: &Turns<'_>,
 ) -> Result<Opened, End> {
     let tls = tls.filter(|_| !channel.is_unix());
     let mut first = [0; 4];
     channel.read_exact(&mut first[..1]).await?;
     if first[0] == TLS_HANDSHAKE {
-        start_direct(channel, first[0], tls, cpu).await?;
+        start_direct(channel, first[0], tls, turns).await?;
         channel.read_exact(&mut first).await?;
     } else {
         channel.read_exact(&mut first[1..]).await?;
@@ -52,7 +50,7 @@ pub(super) async fn open(
             }
             FirstPacket::SslRequest => {
                 ssl_asked = true;
-                answer_ssl(channel, tls, cpu).await?;
+                answer_ssl(channel, tls, turns).await?;
             }
             FirstPacket::GssRequest if gss_asked => {
                 return Err(End::protocol("GSSENCRequest was sent twice"));
@@ -69,13 +67,13 @@ pub(super) async fn open(
 async fn answer_ssl(
     channel: &mut Channel,
     tls: Option<&ServerSide>,
-    cpu: &Semaphore,
+    turns: &Turns<'_>,
 ) -> Result<(), End> {
     let Some(side) = tls else {
         return Ok(channel.write_all(b"N").await?);
     };
     channel.write_all(b"S").await?;
-    Ok(channel.start_tls(side.config.clone(), &[], cpu).await?)
+    Ok(channel.start_tls(side.config.clone(), &[], turns).await?)
 }
 
 /// TLS without SSLRequest: ALPN must name the protocol, so that no other protocol's traffic can be
@@ -84,14 +82,14 @@ async fn start_direct(
     channel: &mut Channel,
     first: u8,
     tls: Option<&ServerSide>,
-    cpu: &Semaphore,
+    turns: &Turns<'_>,
 ) -> Result<(), End> {
     let side = tls.ok_or(End::Silent(
         Reason::Tls,
         "direct TLS where TLS is not served",
     ))?;
     channel
-        .start_tls(side.config.clone(), &[first], cpu)
+        .start_tls(side.config.clone(), &[first], turns)
         .await?;
     match channel.tls().and_then(|tls| tls.alpn_protocol()) {
         Some(ALPN) => Ok(()),

@@ -13,5 +13,6 @@ mod pki;
 mod protocol;
 mod refusals;
 mod servers;
+mod storm;
 mod timing;
 mod world;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
@@ -14,6 +15,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::harness::*;
 use crate::auth::scram::ClientBinding;
+use crate::front::Ends;
+use crate::front::fair::Who;
 use crate::tls::binding::server_end_point;
 
 const APP: &[(&str, &str)] = &[("user", "app")];
@@ -238,4 +241,51 @@ async fn requests_are_answered_once() {
     );
     assert_eq!(read_message(&mut socket).await, Some((b'R', vec![0; 4])));
     task.await.unwrap();
+}
+
+/// Waits until so many handshakes wait for a turn.
+async fn queued(world: &World, number: usize) {
+    while world.front.handshakes.waiting() < number {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_storm_of_handshakes_from_one_address_comes_behind_a_client_from_another() {
+    const STORM: usize = 200;
+    let secured = secured("require", "scram-sha-256");
+    let world = &secured.world;
+    let stranger = Who::new("192.0.2.1".parse().ok(), None);
+    let mut held = Vec::new();
+    while let Some(turn) = world.front.handshakes.turn(&stranger).now_or_never() {
+        held.push(turn);
+    }
+    let (done, mut order) = tokio::sync::mpsc::channel(STORM + 1);
+    let begin = async |peer: &str, name: &str, good: bool| {
+        let ends = Ends::new(peer.parse().unwrap(), "10.0.0.9:6432".parse().unwrap());
+        let (mut socket, _task) = world.tcp_at(ends).await;
+        let (connector, done) = (secured.connector(&[], None), done.clone());
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        tokio::spawn(async move {
+            socket.write_all(SSL_REQUEST).await.unwrap();
+            assert_eq!(socket.read_u8().await.unwrap(), b'S');
+            connector.connect(name, socket).await.unwrap();
+            done.send(good).await.unwrap();
+        });
+    };
+    for n in 0..STORM {
+        // Half for one tenant, half for as many others.
+        let name = if n % 2 == 0 { 0 } else { n };
+        begin("192.0.2.66:1", &format!("t{name}.db.test"), false).await;
+    }
+    queued(world, STORM).await;
+    begin("192.0.2.7:1", "t0.db.test", true).await;
+    queued(world, STORM + 1).await;
+    drop(held);
+    let mut place = 0;
+    while !order.recv().await.unwrap() {
+        place += 1;
+    }
+    // At once there are half as many turns as cores, and each handshake takes two of them.
+    assert!(place < 20, "behind {place} of {STORM}");
 }
