@@ -119,6 +119,8 @@ mod tests {
         Log {
             format,
             level: level.to_owned(),
+            slow: std::time::Duration::ZERO,
+            statements: crate::config::Statements::Hidden,
         }
     }
 

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::{App, limits, raise_descriptor_limit};
 use crate::config::{
-    self, Config, ConfigErrors, Draft, Override, OverrideError, Source, differences,
+    self, Config, ConfigErrors, Draft, Override, OverrideError, Source, Statements, differences,
     keep_until_restart,
 };
 use crate::front::{FrontSettings, SettingsError};
@@ -20,6 +20,7 @@ use crate::tenant::{Registry, difference};
 use crate::tls::client::TlsSettingsError;
 use crate::types::ClusterName;
 use crate::upstream::{Connectors, Prepared};
+use crate::worker::slow::{SlowLog, Texts};
 
 /// What reloads are compared with, and where they come from.
 #[derive(Debug)]
@@ -224,6 +225,13 @@ impl App {
         if let Some(logs) = &self.logs {
             logs.apply(&config.log);
         }
+        self.workers.set_slow_log(SlowLog {
+            threshold: config.log.slow,
+            texts: match config.log.statements {
+                Statements::Hidden => Texts::Hidden,
+                Statements::Shown => Texts::Shown,
+            },
+        });
     }
 
     pub(super) fn reloads(&self) -> MutexGuard<'_, Reloads> {

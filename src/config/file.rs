@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -18,8 +19,8 @@ use super::reader::{Document, OVER_THE_TEXT, Place, Section};
 use super::server::METHODS;
 use super::source::{Files, Source};
 use super::{
-    Auth, AuthMethod, Config, Log, LogFormat, PoolSettings, checks, cluster, console, keys, pool,
-    server, tenant, value,
+    Auth, AuthMethod, Config, Log, LogFormat, PoolSettings, Statements, checks, cluster, console,
+    keys, pool, server, tenant, value,
 };
 
 pub use super::reader::Env;
@@ -184,6 +185,11 @@ fn log(mut s: Section<'_>) -> Log {
             .value("level")
             .and_then(|v| v.parsed(value::log_filter))
             .unwrap_or_else(|| "info".to_owned()),
+        slow: s.duration("slow", Duration::ZERO),
+        statements: match s.switch("statements") {
+            Some(true) => Statements::Shown,
+            Some(false) | None => Statements::Hidden,
+        },
     };
     s.finish();
     log

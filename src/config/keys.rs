@@ -66,8 +66,8 @@ pub(super) static AUTH: Keys = Keys {
 
 pub(super) static LOG: Keys = Keys {
     table: "log",
-    working: &["format", "level"],
-    later: &["slow", "statements"],
+    working: &["format", "level", "slow", "statements"],
+    later: &[],
 };
 
 pub(super) static CONSOLE: Keys = Keys {

@@ -195,6 +195,19 @@ pub struct Log {
     pub format: LogFormat,
     /// A `tracing` filter such as `info` or `tenantry=debug`.
     pub level: String,
+    /// Transactions that take as long or longer are logged; zero: none.
+    pub slow: Duration,
+    /// Whether SQL text may appear.
+    pub statements: Statements,
+}
+
+/// Whether SQL text may appear in logs: it may hold what nobody should read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statements {
+    /// It may not.
+    Hidden,
+    /// It may.
+    Shown,
 }
 
 /// Shape of log lines.

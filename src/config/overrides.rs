@@ -96,6 +96,11 @@ fn literal(key: &Key, text: &str, unit: Unit) -> Result<String, OverrideError> {
         Shown::Number(_) => text
             .parse::<u64>()
             .map_or_else(|_| quoted(), |n| n.to_string()),
+        Shown::Switch(_) => match text.to_ascii_lowercase().as_str() {
+            "true" | "on" | "yes" | "1" => "true".to_owned(),
+            "false" | "off" | "no" | "0" => "false".to_owned(),
+            _ => quoted(),
+        },
         Shown::Time(_) => match (unit, text.parse::<f64>()) {
             (Unit::Seconds, Ok(seconds)) => format!("\"{:.0}ms\"", seconds * 1000.0),
             (Unit::Seconds, Err(_)) | (Unit::Named, _) => quoted(),

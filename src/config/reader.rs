@@ -215,6 +215,11 @@ impl<'a> Section<'a> {
             .unwrap_or(default)
     }
 
+    /// Yes or no.
+    pub(super) fn switch(&mut self, key: &'static str) -> Option<bool> {
+        self.value(key)?.switch()
+    }
+
     /// A duration, where zero has a meaning.
     pub(super) fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
         self.value(key)
@@ -338,6 +343,14 @@ impl<'a> Value<'a> {
             let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             self.expected(&format!("one of: {}", all.join(", ")))
         })
+    }
+
+    /// Yes or no.
+    pub(super) fn switch(&self) -> Option<bool> {
+        match self.value {
+            DeValue::Boolean(switch) => Some(*switch),
+            _ => self.expected("true or false"),
+        }
     }
 
     /// A whole number.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Config, ConsoleRole, ConsoleUser, ListenAddr, Listener, file, pool, server, value};
+use super::{
+    Config, ConsoleRole, ConsoleUser, ListenAddr, Listener, Statements, file, pool, server, value,
+};
 use crate::types::Secret;
 
 /// One row of `SHOW CONFIG`.
@@ -55,6 +57,7 @@ pub(super) enum Change {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Shown {
     Number(usize),
+    Switch(bool),
     Time(Duration),
     Word(&'static str),
     Text(String),
@@ -97,7 +100,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
 
 /// Gives `new` the values of `old` for the keys that only a restart changes.
 pub fn keep_until_restart(old: &Config, new: &mut Config) {
-    for key in &KEYS {
+    for key in KEYS {
         if let Change::AtStart(keep) = key.change {
             keep(old, new);
         }
@@ -156,6 +159,7 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => number.fmt(f),
+            Self::Switch(switch) => switch.fmt(f),
             Self::Time(time) => f.write_str(&value::duration_text(*time)),
             Self::Word(word) => f.write_str(word),
             Self::Text(text) => f.write_str(text),
@@ -179,7 +183,7 @@ fn path(path: &Option<PathBuf>) -> Shown {
     )
 }
 
-static KEYS: [Key; 40] = [
+static KEYS: &[Key] = &[
     Key::at_start(
         "server.listen",
         |c| Shown::Listeners(c.server.listen.clone()),
@@ -234,6 +238,10 @@ static KEYS: [Key; 40] = [
         Shown::Word(value::word_for(&file::FORMATS, &c.log.format))
     }),
     Key::now("log.level", |c| Shown::Text(c.log.level.clone())),
+    Key::now("log.slow", |c| Shown::Time(c.log.slow)),
+    Key::now("log.statements", |c| {
+        Shown::Switch(c.log.statements == Statements::Shown)
+    }),
     Key::now("console.users", |c| Shown::Users(c.console.users.clone())),
     Key::now("pool.mode", |c| {
         Shown::Word(value::word_for(&pool::MODES, &c.pool.mode))

@@ -111,6 +111,7 @@ fn values_put_over_the_file_hold_until_it_is_read_again() {
         ("pool.size", "5"),
         ("POOL.SIZE", "'7'"),
         ("log.level", "debug"),
+        ("log.statements", "on"),
         ("server_idle_timeout", "1.5"),
         ("pool.connect_query", "'SELECT ''x''\\'"),
         ("server.tls.domain", "db.example.com"),
@@ -132,6 +133,7 @@ fn values_put_over_the_file_hold_until_it_is_read_again() {
     assert_eq!(config.pool.idle_timeout, Duration::from_millis(1500));
     assert_eq!(config.pool.connect_query, "SELECT 'x'\\");
     assert_eq!(config.log.level, "debug");
+    assert_eq!(config.log.statements, Statements::Shown);
     source.adopt(draft);
     let draft = source.read().unwrap();
     assert_eq!(
@@ -139,7 +141,7 @@ fn values_put_over_the_file_hold_until_it_is_read_again() {
         (20, "info")
     );
     let adopted = source.adopt(draft);
-    assert_eq!(adopted.unset.len(), 5, "{adopted:?}");
+    assert_eq!(adopted.unset.len(), 6, "{adopted:?}");
 }
 
 #[test]
@@ -156,6 +158,10 @@ fn values_that_the_file_would_not_take_are_refused_with_their_key() {
     assert_eq!(
         message("pool.size", "many"),
         "SET: pool.size: expected a whole number"
+    );
+    assert_eq!(
+        message("log.statements", "some"),
+        "SET: log.statements: expected true or false"
     );
     assert_eq!(
         message("server.drain_timeout", "60"),

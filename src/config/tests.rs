@@ -50,7 +50,9 @@ fn nothing_at_all_is_every_default() {
         config.log,
         Log {
             format: LogFormat::Text,
-            level: "info".into()
+            level: "info".into(),
+            slow: Duration::ZERO,
+            statements: Statements::Hidden,
         }
     );
     assert!(config.clusters.is_empty() && config.tenants.is_empty());
@@ -108,7 +110,7 @@ fn everything_is_read() {
         "server = { listen = ['0.0.0.0:1', { address = 'unix:/t', method = 'md5' }], workers = 3, \
          max_clients = 0x10, login_timeout = '1s', drain_timeout = '0s', \
          tls.domain = 'DB.example.com.' }\n\
-         auth = { secret = 'env:SET' }\nlog = { format = 'json', level = 'debug' }\n\
+         auth = { secret = 'env:SET' }\nlog = { format = 'json', level = 'debug', slow = '200ms', statements = true }\n\
          pool = { mode = 'session', size = 1_000 }\n\
          [[cluster]]\nname = 'b'\nprimary = 'db'\n\
          [[cluster]]\nname = 'a'\nprimary = 'DB:5432'\nmax_connections = 5\ntls = 'disable'\n\
@@ -129,6 +131,8 @@ fn everything_is_read() {
         config.auth.secret.as_ref().map(|s| s.expose()),
         Some("from env")
     );
+    assert_eq!(config.log.slow, Duration::from_millis(200));
+    assert_eq!(config.log.statements, Statements::Shown);
     let names: Vec<&str> = config.clusters.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     let budgets: Vec<usize> = config.clusters.iter().map(|c| c.max_connections).collect();
