@@ -12,6 +12,7 @@ mod methods;
 mod pki;
 mod protocol;
 mod refusals;
+mod rotation;
 mod servers;
 mod storm;
 mod timing;

@@ -19,6 +19,7 @@ mod failures;
 mod hostile;
 mod isolation;
 mod leases;
+mod live;
 mod matrix;
 mod pools;
 mod prepared;

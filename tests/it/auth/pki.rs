@@ -34,6 +34,7 @@ impl Pki {
             ("proxy", &["*.db.test", "db.test", "a.b.db.test"]),
             &ca,
         );
+        pki.leaf("proxy2", ("proxy", &["*.db.test", "db.test"]), &ca);
         pki.leaf("postgres", ("postgres", &["localhost"]), &ca);
         // Towards servers.
         pki.leaf("cert", ("cert", &[]), &ca);
@@ -43,7 +44,8 @@ impl Pki {
         pki.leaf("san", ("somebody", &["x.test", "app.acme"]), &ca);
         pki.leaf("foreign", ("app.acme", &[]), &other);
         pki.leaf("revoked", ("app.acme", &[]), &ca);
-        pki.write("ca.crl", &revocations(&ca));
+        pki.write("ca.crl", &revocations(&ca, &[REVOKED]));
+        pki.write("empty.crl", &revocations(&ca, &[]));
         pki
     }
 
@@ -84,18 +86,19 @@ fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(params, key).expect("an authority signs itself")
 }
 
-fn revocations(ca: &Authority) -> String {
+fn revocations(ca: &Authority, serials: &[u64]) -> String {
+    let revoked = |serial: &u64| RevokedCertParams {
+        serial_number: SerialNumber::from(*serial),
+        revocation_time: date_time_ymd(2020, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
     let params = CertificateRevocationListParams {
         this_update: date_time_ymd(2020, 1, 1),
         next_update: date_time_ymd(2120, 1, 1),
         crl_number: SerialNumber::from(1),
         issuing_distribution_point: None,
-        revoked_certs: vec![RevokedCertParams {
-            serial_number: SerialNumber::from(REVOKED),
-            revocation_time: date_time_ymd(2020, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        }],
+        revoked_certs: serials.iter().map(revoked).collect(),
         key_identifier_method: KeyIdMethod::Sha256,
     };
     let list = params.signed_by(ca).expect("the authority signs");
