@@ -28,7 +28,7 @@ use crate::upstream::budget::Budget;
 use crate::worker::{Surroundings, Threads, Workers};
 
 pub use files::Watch;
-pub use reload::{Fault, Faults, ReloadError, Reloaded};
+pub use reload::{Fault, Faults, ReloadError, Reloaded, check_files};
 
 use reload::{Parts, Reloads};
 

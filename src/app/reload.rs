@@ -18,8 +18,9 @@ use crate::config::{
 use crate::front::{FrontSettings, SettingsError};
 use crate::tenant::{Registry, difference};
 use crate::tls::client::TlsSettingsError;
+use crate::tls::server::server_side;
 use crate::types::ClusterName;
-use crate::upstream::{Connectors, Prepared};
+use crate::upstream::{Connectors, Prepared, UnusableTls};
 use crate::worker::slow::{SlowLog, Texts};
 
 /// What reloads are compared with, and where they come from.
@@ -96,6 +97,39 @@ impl fmt::Display for Faults {
     }
 }
 
+impl Faults {
+    fn new(front: Option<SettingsError>, clusters: Option<Vec<UnusableTls>>) -> Self {
+        let clusters = clusters.into_iter().flatten();
+        let clusters = clusters.map(|(name, error)| Fault::Cluster(name, error));
+        Self(
+            front
+                .into_iter()
+                .map(Fault::Front)
+                .chain(clusters)
+                .collect(),
+        )
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
+    }
+}
+
+/// Whether the certificates and keys that a configuration names can be used. Changes nothing.
+///
+/// # Errors
+/// All that cannot.
+pub fn check_files(config: &Config) -> Result<(), Faults> {
+    let front = server_side(&config.server.tls)
+        .err()
+        .map(SettingsError::Tls);
+    match (front, Connectors::prepare(&config.clusters)) {
+        (None, Ok(_prepared)) => Ok(()),
+        (front, servers) => Err(Faults::new(front, servers.err())),
+    }
+}
+
 /// Everything that a configuration needs and that can fail to be made.
 pub(super) struct Parts {
     pub(super) registry: Arc<Registry>,
@@ -119,12 +153,7 @@ impl Parts {
                 settings,
                 servers,
             }),
-            (settings, servers) => {
-                let clusters = servers.err().into_iter().flatten();
-                let clusters = clusters.map(|(name, error)| Fault::Cluster(name, error));
-                let front = settings.err().map(Fault::Front);
-                Err(Faults(front.into_iter().chain(clusters).collect()))
-            }
+            (settings, servers) => Err(Faults::new(settings.err(), servers.err())),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 use serde::Serialize;
 
+use crate::app::check_files;
 use crate::config::{self, ClientTlsMode, Config, ConfigErrors, ListenAddr};
 
 /// What a good configuration amounts to.
@@ -33,10 +34,16 @@ pub struct Report {
 /// Checks a configuration file.
 ///
 /// # Errors
-/// Everything that is wrong with it, and a `max_clients` for which this process can never have
-/// enough descriptors.
+/// Everything that is wrong with it or with the certificates it names, and a `max_clients` for
+/// which this process can never have enough descriptors.
 pub fn check(path: &Path) -> Result<Report, ConfigErrors> {
     let config = config::load(path)?;
+    check_files(&config).map_err(|faults| {
+        let each = faults
+            .iter()
+            .map(|fault| format!("cannot be used: {fault}"));
+        ConfigErrors::about_each(path, each)
+    })?;
     // Where the limit cannot be read there is nothing to compare with.
     let hard_limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_soft, hard)| hard);
     let needed = config::descriptors(&config);
@@ -163,6 +170,20 @@ mod tests {
         );
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["tenants"], 1);
+    }
+
+    #[test]
+    fn certificates_that_cannot_be_used_are_told_all_together() {
+        let text = "[server]\nmax_clients = 10\n[server.tls]\ncertificate = 'x'\nprivate_key = 'x'\n\
+                    [[cluster]]\nname = 'm'\nprimary = 'h'\ntls_ca = 'x'";
+        let (folder, path) = file(text);
+        std::fs::write(folder.path().join("x"), "nothing").unwrap();
+        let errors = check(&path).unwrap_err().to_string();
+        let [front, cluster] = errors.lines().collect::<Vec<_>>()[..] else {
+            panic!("two mistakes: {errors}")
+        };
+        assert!(front.contains("no certificate found"), "{front}");
+        assert!(cluster.contains("cannot be used: cluster m: "), "{cluster}");
     }
 
     #[test]

@@ -44,6 +44,15 @@ impl ConfigErrors {
         }])
     }
 
+    /// One mistake for each message, of which there is at least one.
+    pub fn about_each(file: &Path, messages: impl Iterator<Item = String>) -> Self {
+        Self(
+            messages
+                .flat_map(|message| Self::about(file, message).0)
+                .collect(),
+        )
+    }
+
     /// Sorts by position; `None` if there is nothing wrong.
     pub(super) fn collect(mut errors: Vec<ConfigError>) -> Option<Self> {
         errors.sort_by_key(|e| e.position);
