@@ -8,9 +8,12 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+#[path = "../model/dialogue.rs"]
 mod dialogue;
+#[path = "../model/driver.rs"]
 mod driver;
 mod hostile;
+#[path = "../model/server.rs"]
 mod server;
 
 use dialogue::CopyEnd::{BadData, Done, Fail};
