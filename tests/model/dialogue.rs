@@ -3,14 +3,13 @@
 //! A script is legal by construction: each part is tried on a model server of its own, whose replies
 //! are also what the client must see through the machine.
 
-use proptest::prelude::*;
 use tenantry::wire::frame;
 use tenantry::wire::sql::{Effect, survey};
 
 use super::server::{Server, Tx};
 
-/// Texts by number; the last two begin COPY and are used by [`Op::Copy`] alone.
-const TEXTS: &[&str] = &[
+/// Texts by number.
+pub(crate) const TEXTS: &[&str] = &[
     "SELECT 1",
     "SELECT 2",
     "SELECT 3 AS noisy",
@@ -23,8 +22,18 @@ const TEXTS: &[&str] = &[
     "COPY t TO STDOUT",
     "",
     "DEALLOCATE ALL",
+    "SHOW work_mem",
+    "SET work_mem = 1",
+    "SET work_mem TO '2'",
+    "RESET work_mem",
+    "SET timezone = A",
+    "RESET timezone",
+    "SELECT 'zone'",
+    "RESET ALL",
+    "SHOW a.b",
+    "SET a.b = 3",
 ];
-const NAMES: &[&str] = &["", "a", "b", "c"];
+pub(crate) const NAMES: &[&str] = &["", "a", "b", "c"];
 
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
@@ -78,50 +87,41 @@ pub(crate) struct Part {
 /// A client's whole part and what it must see.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
+    /// Its startup settings.
+    pub(crate) start: Vec<(String, String)>,
     pub(crate) parts: Vec<Part>,
     pub(crate) replies: Vec<u8>,
+    pub(crate) keeps: Keeps,
 }
 
-pub(crate) fn op() -> impl Strategy<Value = Op> {
-    let text = 0..TEXTS.len();
-    let name = || 0..NAMES.len();
-    let style = prop_oneof![
-        Just(CopyStyle::Simple),
-        Just(CopyStyle::SyncThenWait),
-        Just(CopyStyle::SyncThenData),
-        Just(CopyStyle::Pipelined),
-    ];
-    let end = prop_oneof![
-        Just(CopyEnd::Done),
-        Just(CopyEnd::Fail),
-        Just(CopyEnd::BadData)
-    ];
-    prop_oneof![
-        3 => text.clone().prop_map(Op::Query),
-        1 => (text.clone(), text.clone()).prop_map(|(a, b)| Op::Several(a, b)),
-        1 => name().prop_map(Op::Deallocate),
-        1 => Just(Op::Discard),
-        6 => (name(), text.clone()).prop_map(|(n, t)| Op::Parse(n, t)),
-        6 => (0..2usize, name()).prop_map(|(p, n)| Op::Bind(p, n)),
-        3 => name().prop_map(Op::DescribeStatement),
-        1 => (0..2usize).prop_map(Op::DescribePortal),
-        5 => (0..2usize).prop_map(Op::Execute),
-        3 => name().prop_map(Op::CloseStatement),
-        1 => (0..2usize).prop_map(Op::ClosePortal),
-        3 => (name(), text).prop_map(|(n, t)| Op::Whole(n, t)),
-        2 => Just(Op::Flush),
-        8 => Just(Op::Sync),
-        1 => Just(Op::Call),
-        2 => (style, end).prop_map(|(s, e)| Op::Copy(s, e)),
-        1 => Just(Op::StrayCopyData),
-        6 => Just(Op::Wait),
-    ]
+/// What a client keeps to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    Protocol,
+    /// It says anything and goes at any time. What it sees is its own affair.
+    Nothing,
+}
+
+/// A client that says whatever it likes.
+pub(crate) fn wild(said: Vec<Vec<u8>>) -> Script {
+    let part = |bytes| Part { after: 0, bytes };
+    Script {
+        start: Vec::new(),
+        parts: said.into_iter().map(part).collect(),
+        replies: Vec::new(),
+        keeps: Keeps::Nothing,
+    }
 }
 
 /// Builds a script; ops that would break the protocol where they stand are left out.
 pub(crate) fn script(ops: &[Op]) -> Script {
+    script_from(&[], ops)
+}
+
+/// As [`script`], of a client with startup settings.
+pub(crate) fn script_from(start: &[(String, String)], ops: &[Op]) -> Script {
     let mut build = Build {
-        server: Server::new(),
+        server: Server::new(start),
         parts: Vec::new(),
         after: 0,
     };
@@ -137,8 +137,10 @@ pub(crate) fn script(ops: &[Op]) -> Script {
         build.send(&message(b'Q', &[b"ROLLBACK\0"]));
     }
     Script {
+        start: start.to_vec(),
         replies: build.server.out,
         parts: build.parts,
+        keeps: Keeps::Protocol,
     }
 }
 

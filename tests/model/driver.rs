@@ -5,31 +5,33 @@
 
 use std::rc::Rc;
 
-use tenantry::config::{PoolMode, StateMode};
+use tenantry::config::{PoolMode, ResetWhen, StateMode};
 use tenantry::session::{
     Catalog, Flow, Leased, Link, NAME_PREFIX, Replies, Session, SettingsTable, Statements, Verdict,
 };
 
-use super::dialogue::Script;
+use super::dialogue::{Keeps, Script};
+use super::dice::Dice;
 use super::server::Server;
 
-/// xorshift: all choices of a run follow from one number.
-pub(crate) struct Dice(u64);
+/// What a tenant's configuration and catalog say.
+pub(crate) struct Terms {
+    pub(crate) links: usize,
+    /// Statements on one server connection.
+    pub(crate) limit: usize,
+    pub(crate) mode: PoolMode,
+    pub(crate) reset: ResetWhen,
+    pub(crate) catalog: Catalog,
+}
 
-impl Dice {
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % n as u64).expect("n is a usize")
-    }
-
-    /// How much of `n` bytes moves: often all, often little.
-    fn chunk(&mut self, n: usize) -> usize {
-        match self.below(4) {
-            0 => n.min(1 + self.below(4)),
-            1 => 1 + self.below(n),
-            _ => n,
+impl Terms {
+    pub(crate) fn new(links: usize, limit: usize) -> Self {
+        Self {
+            links,
+            limit,
+            mode: PoolMode::Transaction,
+            reset: ResetWhen::Dirty,
+            catalog: Catalog::Clean,
         }
     }
 }
@@ -39,6 +41,7 @@ enum State {
     Idle,
     Waiting,
     Leased(usize),
+    Gone,
 }
 
 struct Client {
@@ -54,59 +57,93 @@ struct Client {
     turn: bool,
 }
 
+impl Client {
+    fn has_said_all(&self) -> bool {
+        self.next.0 == self.script.parts.len()
+    }
+
+    /// Whether it may go: when it has seen all, or at any time if it keeps to nothing.
+    fn may_go(&self) -> bool {
+        let seen = self.received.len() >= self.script.replies.len();
+        let done = self.has_said_all() && seen && !self.turn;
+        self.state != State::Gone && (done || self.script.keeps == Keeps::Nothing)
+    }
+}
+
+/// Who has a server connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lease {
+    Free,
+    Client(usize),
+    /// We, to clean it.
+    Own,
+}
+
 struct Connection {
     link: Link,
     server: Server,
     to_server: Vec<u8>,
     held: Vec<u8>,
-    lease: Option<usize>,
+    lease: Lease,
+}
+
+impl Connection {
+    fn new(table: &SettingsTable) -> Self {
+        Self {
+            link: Link::new(Rc::clone(table.none()), Vec::new()),
+            server: Server::new(&[]),
+            to_server: Vec::new(),
+            held: Vec::new(),
+            lease: Lease::Free,
+        }
+    }
 }
 
 pub(crate) struct Driver {
     clients: Vec<Client>,
     connections: Vec<Connection>,
     statements: Statements,
-    limit: usize,
-    mode: PoolMode,
+    table: SettingsTable,
+    terms: Terms,
     dice: Dice,
 }
 
 impl Driver {
-    pub(crate) fn new(scripts: Vec<Script>, links: usize, limit: usize, seed: u64) -> Self {
-        let table = SettingsTable::default();
-        let none = Rc::clone(table.none());
-        let client = |(i, script)| Client {
-            session: Session::new(Rc::clone(&none), i as u64),
-            script,
-            next: (0, 0),
-            received: Vec::new(),
-            state: State::Idle,
-            held: Vec::new(),
-            turn: false,
+    pub(crate) fn new(scripts: Vec<Script>, terms: Terms, dice: Dice) -> Self {
+        let mut table = SettingsTable::default();
+        let client = |(i, script): (usize, Script)| {
+            let settings = table.intern(&script.start);
+            // Its login is over: the server takes the list and reports none of it.
+            let _known = settings.reported.set(Vec::new());
+            Client {
+                session: Session::new(settings, 1 + i as u64),
+                script,
+                next: (0, 0),
+                received: Vec::new(),
+                state: State::Idle,
+                held: Vec::new(),
+                turn: false,
+            }
         };
-        let connection = |_| Connection {
-            link: Link::new(Rc::clone(&none), Vec::new()),
-            server: Server::new(),
-            to_server: Vec::new(),
-            held: Vec::new(),
-            lease: None,
-        };
+        let clients = scripts.into_iter().enumerate().map(client).collect();
+        let connections = (0..terms.links).map(|_| Connection::new(&table)).collect();
         Self {
-            clients: scripts.into_iter().enumerate().map(client).collect(),
-            connections: (0..links).map(connection).collect(),
+            clients,
+            connections,
             statements: Statements::default(),
-            limit,
-            mode: PoolMode::Transaction,
-            dice: Dice(seed | 1),
+            table,
+            terms,
+            dice,
         }
     }
 
     /// In session mode: a lease for each client, to its end.
-    pub(crate) fn of_sessions(scripts: Vec<Script>, seed: u64) -> Self {
-        let links = scripts.len();
-        let mut driver = Self::new(scripts, links, 1, seed);
-        driver.mode = PoolMode::Session;
-        driver
+    pub(crate) fn of_sessions(scripts: Vec<Script>, dice: Dice) -> Self {
+        let terms = Terms {
+            mode: PoolMode::Session,
+            ..Terms::new(scripts.len(), 1)
+        };
+        Self::new(scripts, terms, dice)
     }
 
     /// Runs until every client has said all and seen all.
@@ -115,6 +152,7 @@ impl Driver {
             match action {
                 Action::Say(client) => self.say(client),
                 Action::Read(client) => self.read_client(client),
+                Action::Go(client) => self.client_gone(client),
                 Action::Serve(link) => self.serve(link),
                 Action::Reply(link) => self.read_server(link),
             }
@@ -126,11 +164,15 @@ impl Driver {
         let mut actions = Vec::new();
         for (i, client) in self.clients.iter().enumerate() {
             let part = client.script.parts.get(client.next.0);
-            if part.is_some_and(|p| client.received.len() >= p.after) {
+            let speaks = client.state != State::Gone;
+            if speaks && part.is_some_and(|p| client.received.len() >= p.after) {
                 actions.push(Action::Say(i));
             }
-            if client.turn && client.state != State::Waiting {
+            if client.turn && !matches!(client.state, State::Waiting | State::Gone) {
                 actions.push(Action::Read(i));
+            }
+            if client.may_go() {
+                actions.push(Action::Go(i));
             }
         }
         for (i, connection) in self.connections.iter().enumerate() {
@@ -179,7 +221,9 @@ impl Driver {
         loop {
             let verdict = match self.clients[i].state {
                 State::Leased(link) => self.read_leased(i, link, &input, &mut used),
-                State::Idle | State::Waiting => self.read_unleased(i, &input, &mut used),
+                State::Idle | State::Waiting | State::Gone => {
+                    self.read_unleased(i, &input, &mut used)
+                }
             };
             match verdict {
                 Verdict::More | Verdict::Hold => {
@@ -187,14 +231,18 @@ impl Driver {
                     break;
                 }
                 Verdict::Lease => {
-                    let free = self.connections.iter().position(|c| c.lease.is_none());
-                    let Some(free) = free else {
+                    let free = |c: &Connection| c.lease == Lease::Free;
+                    let Some(free) = self.connections.iter().position(free) else {
                         self.clients[i].state = State::Waiting;
                         break;
                     };
                     self.lend(free, i);
                 }
-                Verdict::Terminate | Verdict::Fail(_) => panic!("a legal dialogue: {verdict:?}"),
+                Verdict::Terminate | Verdict::Fail(_) => {
+                    let legal = self.clients[i].script.keeps == Keeps::Protocol;
+                    assert!(!legal, "a legal dialogue: {verdict:?}");
+                    return self.client_gone(i);
+                }
             }
         }
         self.clients[i].held = input[used..].to_vec();
@@ -211,24 +259,35 @@ impl Driver {
         step.verdict
     }
 
+    /// As `Worker::feed_leased`.
     fn read_leased(&mut self, i: usize, link: usize, input: &[u8], used: &mut usize) -> Verdict {
         let connection = &mut self.connections[link];
+        let session = &mut self.clients[i].session;
+        let mut scratch = Vec::new();
+        if connection.link.at_rest() {
+            let reset = self.terms.reset;
+            connection.link.prepare_for(session, reset, &mut scratch);
+        }
+        if connection.link.is_awaiting() {
+            connection.to_server.extend_from_slice(&scratch);
+            return Verdict::Hold;
+        }
+        let before = scratch.len();
         let mut leased = Leased {
             link: &mut connection.link,
-            max_prepared: self.limit,
-            mode: self.mode,
+            max_prepared: self.terms.limit,
+            mode: self.terms.mode,
             state: StateMode::Carry,
-            catalog: &Catalog::Clean,
+            catalog: &self.terms.catalog,
             pins_left: 8,
             statements: &mut self.statements,
         };
-        let (mut scratch, mut answer) = (Vec::new(), Vec::new());
+        let mut answer = Vec::new();
         let mut flow = Flow::new(&input[*used..], &mut scratch);
-        let session = &mut self.clients[i].session;
         let step = session.read(&input[*used..], &mut leased, &mut flow, &mut answer);
         let passed = flow.finish();
         assert!(
-            passed.len() <= 64 * (step.used + 16),
+            passed.len() - before <= 64 * (step.used + 64),
             "{} bytes became {}",
             step.used,
             passed.len()
@@ -244,38 +303,70 @@ impl Driver {
         let n = self.dice.chunk(connection.to_server.len());
         let bytes: Vec<u8> = connection.to_server.drain(..n).collect();
         connection.server.feed(&bytes);
-        assert!(!connection.server.broken, "the machine broke the protocol");
+        let legal = match connection.lease {
+            Lease::Client(i) => self.clients[i].script.keeps == Keeps::Protocol,
+            Lease::Free | Lease::Own => true,
+        };
+        let broken = connection.server.broken && legal;
+        assert!(!broken, "the machine broke the protocol");
         let ours = |name: &&Vec<u8>| name.starts_with(NAME_PREFIX);
         let kept = connection.server.statements.keys().filter(ours).count();
-        assert!(kept <= self.limit, "{kept} statements on one server");
+        assert!(kept <= self.terms.limit, "{kept} statements on one server");
     }
 
-    /// As `Worker::feed_server` and `replied`.
+    /// As `Worker::feed_server`.
     fn read_server(&mut self, link: usize) {
         let connection = &mut self.connections[link];
         let n = self.dice.chunk(connection.server.out.len());
         let fresh = connection.server.out.drain(..n);
         connection.held.extend(fresh);
         let input = std::mem::take(&mut connection.held);
-        let client = connection.lease.expect("only who was asked answers");
+        let client = match connection.lease {
+            Lease::Client(client) => Some(client),
+            Lease::Own => None,
+            Lease::Free => panic!("only who was asked answers"),
+        };
         let mut scratch = Vec::new();
         let mut flow = Flow::new(&input, &mut scratch);
         let used = Replies {
-            session: Some(&mut self.clients[client].session),
+            session: client.map(|client| &mut self.clients[client].session),
             link: &mut connection.link,
         }
         .read(&input, &mut flow)
         .expect("the server keeps to the protocol");
         let passed = flow.finish().to_vec();
         connection.held = input[used..].to_vec();
-        self.deliver(client, &passed);
+        match client {
+            Some(client) => {
+                self.deliver(client, &passed);
+                self.replied(client, link);
+            }
+            None => {
+                assert!(passed.is_empty(), "nobody reads it");
+                if connection.link.at_rest() {
+                    self.release(link);
+                }
+            }
+        }
+    }
+
+    /// As `Worker::replied`.
+    fn replied(&mut self, client: usize, link: usize) {
+        let held = &mut self.connections[link].link;
+        assert!(!held.has_fault(), "the server takes all settings");
         let waits = &mut self.clients[client];
+        if waits.session.has_changed() {
+            waits.session.adopt(held, &mut self.table);
+        }
         waits.turn |= !waits.held.is_empty() || waits.session.owes_sync();
         self.settle(client);
     }
 
     fn deliver(&mut self, i: usize, bytes: &[u8]) {
         let client = &mut self.clients[i];
+        if client.script.keeps == Keeps::Nothing {
+            return;
+        }
         client.received.extend_from_slice(bytes);
         let (seen, due) = (&client.received, &client.script.replies);
         assert!(
@@ -286,32 +377,44 @@ impl Driver {
         );
     }
 
-    /// As `Worker::settle`: and the server must be idle indeed.
+    /// As `Worker::settle`.
     fn settle(&mut self, i: usize) {
         let State::Leased(link) = self.clients[i].state else {
             return;
         };
-        let session = &self.clients[i].session;
-        let connection = &self.connections[link];
+        let session = &mut self.clients[i].session;
+        let connection = &mut self.connections[link];
         if !connection.link.at_rest()
             || !session.at_boundary()
             || session.owes_sync()
-            || session.pin().is_some()
-            || self.mode == PoolMode::Session
+            || self.terms.mode == PoolMode::Session
         {
             return;
         }
+        if session.wonders() {
+            let inquiry = &mut connection.to_server;
+            connection.link.put_inquiry(session, inquiry);
+        } else if session.pin().is_none() || session.is_released() {
+            session.end_of_lease();
+            self.clients[i].state = State::Idle;
+            self.release(link);
+        }
+    }
+
+    /// A server connection is free: the server must be idle indeed.
+    fn release(&mut self, link: usize) {
+        let connection = &mut self.connections[link];
         assert!(connection.held.is_empty());
         // Copy data outside of a COPY may still be on its way: it is ignored there.
-        let connection = &mut self.connections[link];
-        connection
-            .server
-            .feed(&std::mem::take(&mut connection.to_server));
+        let rest = std::mem::take(&mut connection.to_server);
+        connection.server.feed(&rest);
         assert!(connection.server.is_idle(), "{:?}", connection.server);
+        connection.lease = Lease::Free;
         self.check_statements(link);
-        self.clients[i].session.end_of_lease();
-        self.clients[i].state = State::Idle;
-        self.connections[link].lease = None;
+        self.serve_line(link);
+    }
+
+    fn serve_line(&mut self, link: usize) {
         let waiting = self.clients.iter().position(|c| c.state == State::Waiting);
         if let Some(waiting) = waiting {
             self.lend(link, waiting);
@@ -319,8 +422,28 @@ impl Driver {
         }
     }
 
+    /// As `Worker::client_gone` and `give_back`.
+    fn client_gone(&mut self, i: usize) {
+        let State::Leased(link) = std::mem::replace(&mut self.clients[i].state, State::Gone) else {
+            return;
+        };
+        let session = &self.clients[i].session;
+        let connection = &mut self.connections[link];
+        let resting = connection.link.at_rest() && session.at_boundary();
+        let marked = self.terms.mode == PoolMode::Session || session.pin().is_some();
+        if resting && !marked {
+            self.release(link);
+        } else if resting && session.is_discardable() {
+            connection.lease = Lease::Own;
+            connection.link.put_discard(&mut connection.to_server);
+        } else {
+            *connection = Connection::new(&self.table);
+            self.serve_line(link);
+        }
+    }
+
     fn lend(&mut self, link: usize, client: usize) {
-        self.connections[link].lease = Some(client);
+        self.connections[link].lease = Lease::Client(client);
         self.clients[client].state = State::Leased(link);
     }
 
@@ -356,8 +479,7 @@ impl Driver {
     fn check_end(&self) {
         for (i, client) in self.clients.iter().enumerate() {
             assert!(
-                client.received == client.script.replies
-                    && client.next.0 == client.script.parts.len(),
+                client.state == State::Gone,
                 "client {i} waits for ever: saw {} of {}, state {:?}, held {}, {:?}",
                 client.received.escape_ascii(),
                 client.script.replies.escape_ascii(),
@@ -365,11 +487,10 @@ impl Driver {
                 client.held.escape_ascii(),
                 client.session,
             );
-            assert_eq!(client.session.pin(), None, "nothing here leaves state");
         }
         for connection in &self.connections {
             assert!(connection.link.at_rest(), "{:?}", connection.link);
-            assert!(connection.lease.is_none() || self.mode == PoolMode::Session);
+            assert_eq!(connection.lease, Lease::Free);
         }
     }
 }
@@ -377,6 +498,7 @@ impl Driver {
 enum Action {
     Say(usize),
     Read(usize),
+    Go(usize),
     Serve(usize),
     Reply(usize),
 }

@@ -1,9 +1,12 @@
 //! A model PostgreSQL server: requests in, replies out, after manual 55.2 and what was tried.
 //!
 //! It knows what the session machine must get right: skipping to the Sync, the Sync that COPY eats,
-//! transaction status, statements and portals. Its SQL is a handful of fixed texts.
+//! transaction status, statements and portals, settings and the literals that are read by them. Its
+//! SQL is a handful of fixed texts; any other one returns a row and changes nothing.
 
 use std::collections::BTreeMap;
+
+use super::settings::{self, Settings, Statement};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tx {
@@ -29,8 +32,9 @@ pub(crate) struct Server {
     /// Messages came since the last Sync or Query.
     in_batch: bool,
     pub(crate) tx: Tx,
-    pub(crate) statements: BTreeMap<Vec<u8>, String>,
-    portals: BTreeMap<Vec<u8>, String>,
+    pub(crate) statements: BTreeMap<Vec<u8>, Prepared>,
+    portals: BTreeMap<Vec<u8>, Prepared>,
+    settings: Settings,
     copy: Option<Copy>,
     /// The client broke the protocol (a real server would end the connection).
     pub(crate) broken: bool,
@@ -38,9 +42,18 @@ pub(crate) struct Server {
 
 type Failure = (&'static str, String);
 
+/// A text, and the time zone by which its literals were read.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    sql: String,
+    zone: String,
+}
+
 impl Server {
-    pub(crate) fn new() -> Self {
+    /// With what its client's startup packet sets.
+    pub(crate) fn new(start: &[(String, String)]) -> Self {
         Self {
+            settings: Settings::new(start),
             input: Vec::new(),
             out: Vec::new(),
             buffered: Vec::new(),
@@ -89,7 +102,7 @@ impl Server {
             return;
         }
         match tag {
-            b'Q' => self.query(&text(body)),
+            b'Q' => self.query(body),
             b'F' => self.call(),
             b'S' => {
                 self.skipping = false;
@@ -109,22 +122,33 @@ impl Server {
     }
 
     fn extended(&mut self, tag: u8, body: &[u8]) -> Result<(), Failure> {
-        let mut parts = body.split(|b| *b == 0);
-        let first = parts.next().unwrap_or_default();
+        let (first, rest) = cstr(body)?;
         match tag {
-            b'P' => self.parse(first, &text(&body[first.len() + 1..])),
-            b'B' => self.bind(first, parts.next().unwrap_or_default()),
-            b'D' => self.describe(first[0], &first[1..]),
-            b'E' => self.execute(first),
-            _ => {
-                if first[0] == b'S' {
-                    self.statements.remove(&first[1..]);
-                } else {
-                    self.portals.remove(&first[1..]);
+            b'P' => {
+                let (sql, types) = cstr(rest)?;
+                let count = types.first_chunk::<2>().map(|n| u16::from_be_bytes(*n));
+                if count.map(|n| 2 + 4 * usize::from(n)) != Some(types.len()) {
+                    return Err(malformed());
                 }
-                self.put(b'3', b"");
-                Ok(())
+                self.parse(first, &String::from_utf8_lossy(sql))
             }
+            b'B' => self.bind(first, cstr(rest)?.0),
+            b'E' => self.execute(first),
+            _ if !rest.is_empty() => Err(malformed()),
+            _ => match (tag, first.split_first()) {
+                (b'D', Some((kind @ (b'S' | b'P'), name))) => self.describe(*kind, name),
+                (b'C', Some((b'S', name))) => {
+                    self.statements.remove(name);
+                    self.put(b'3', b"");
+                    Ok(())
+                }
+                (b'C', Some((b'P', name))) => {
+                    self.portals.remove(name);
+                    self.put(b'3', b"");
+                    Ok(())
+                }
+                _ => Err(malformed()),
+            },
         }
     }
 
@@ -146,29 +170,30 @@ impl Server {
                 format!("prepared statement \"{name}\" already exists"),
             ));
         }
-        self.statements.insert(name.to_vec(), sql.to_owned());
+        let prepared = self.prepared(sql);
+        self.statements.insert(name.to_vec(), prepared);
         self.put(b'1', b"");
         Ok(())
     }
 
     fn bind(&mut self, portal: &[u8], name: &[u8]) -> Result<(), Failure> {
-        let sql = self.find(name)?;
-        self.refuse_if_failed(&sql)?;
+        let found = self.find(name)?;
+        self.refuse_if_failed(&found.sql)?;
         if !portal.is_empty() && self.portals.contains_key(portal) {
             return Err(("42P03", "cursor already exists".to_owned()));
         }
-        self.portals.insert(portal.to_vec(), sql);
+        self.portals.insert(portal.to_vec(), found);
         self.put(b'2', b"");
         Ok(())
     }
 
     fn describe(&mut self, kind: u8, name: &[u8]) -> Result<(), Failure> {
-        let sql = if kind == b'S' {
+        let Prepared { sql, .. } = if kind == b'S' {
             self.find(name)?
         } else {
             self.portal(name)?
         };
-        let rows = sql.starts_with("SELECT");
+        let rows = sql.starts_with("SELECT") || sql.starts_with("SHOW");
         if rows {
             self.refuse_if_failed(&sql)?;
         }
@@ -184,11 +209,19 @@ impl Server {
     }
 
     fn execute(&mut self, name: &[u8]) -> Result<(), Failure> {
-        let sql = self.portal(name)?;
-        self.run(&sql, Copy::Extended)
+        let portal = self.portal(name)?;
+        self.run(&portal, Copy::Extended)
     }
 
-    fn find(&self, name: &[u8]) -> Result<String, Failure> {
+    /// A text as it is read now.
+    fn prepared(&self, sql: &str) -> Prepared {
+        Prepared {
+            sql: sql.to_owned(),
+            zone: self.settings.shown("timezone").to_owned(),
+        }
+    }
+
+    fn find(&self, name: &[u8]) -> Result<Prepared, Failure> {
         let text = if name.is_empty() {
             "unnamed prepared statement does not exist".to_owned()
         } else {
@@ -198,7 +231,7 @@ impl Server {
         self.statements.get(name).cloned().ok_or(("26000", text))
     }
 
-    fn portal(&self, name: &[u8]) -> Result<String, Failure> {
+    fn portal(&self, name: &[u8]) -> Result<Prepared, Failure> {
         let failure = ("34000", "portal does not exist".to_owned());
         self.portals.get(name).cloned().ok_or(failure)
     }
@@ -211,10 +244,23 @@ impl Server {
         Ok(())
     }
 
-    fn query(&mut self, text: &str) {
+    fn query(&mut self, body: &[u8]) {
+        let text = match cstr(body) {
+            Ok((text, [])) => String::from_utf8_lossy(text).into_owned(),
+            _ => {
+                self.fail(&malformed());
+                return self.ready();
+            }
+        };
         self.statements.remove(&b""[..]);
         self.portals.remove(&b""[..]);
-        for sql in text.split(';').map(str::trim) {
+        // Nothing among other statements is none.
+        let mut statements: Vec<&str> = text.split(';').map(str::trim).collect();
+        statements.retain(|sql| !sql.is_empty());
+        if statements.is_empty() {
+            statements.push("");
+        }
+        for sql in statements {
             let parsed = if sql.contains("missing") {
                 Err(("42P01", "relation \"missing\" does not exist".to_owned()))
             } else if sql.contains("syntax") {
@@ -222,7 +268,8 @@ impl Server {
             } else {
                 Ok(())
             };
-            if let Err(failure) = parsed.and_then(|()| self.run(sql, Copy::Simple)) {
+            if let Err(failure) = parsed.and_then(|()| self.run(&self.prepared(sql), Copy::Simple))
+            {
                 self.fail(&failure);
                 break;
             }
@@ -234,7 +281,9 @@ impl Server {
     }
 
     /// Runs one command and answers it.
-    fn run(&mut self, sql: &str, by: Copy) -> Result<(), Failure> {
+    fn run(&mut self, prepared: &Prepared, by: Copy) -> Result<(), Failure> {
+        let Prepared { sql, zone } = prepared;
+        let sql = sql.as_str();
         self.refuse_if_failed(sql)?;
         if sql.contains("noisy") {
             self.put(b'N', b"SNOTICE\0C00000\0Mnoise\0\0");
@@ -254,6 +303,10 @@ impl Server {
                 } else {
                     sql
                 };
+                match done {
+                    "COMMIT" => self.settings.keep(),
+                    _ => self.settings.take_back(),
+                }
                 self.tx = Tx::Idle;
                 self.portals.clear();
                 self.complete(done);
@@ -273,6 +326,9 @@ impl Server {
                 return Err(("25001", "DISCARD ALL cannot run in a block".to_owned()));
             }
             "DISCARD ALL" | "DEALLOCATE ALL" => {
+                if sql == "DISCARD ALL" {
+                    self.settings.reset_all();
+                }
                 self.statements.retain(|name, _| name.is_empty());
                 self.complete(sql);
             }
@@ -282,15 +338,48 @@ impl Server {
                 self.statements.remove(name);
                 self.complete("DEALLOCATE");
             }
-            _ => {
-                if by == Copy::Simple {
-                    self.put(b'T', b"\0\x01columns\0..................");
-                }
-                self.put(b'D', sql.as_bytes());
-                self.complete("SELECT 1");
-            }
+            _ => self.other(sql, zone, by),
         }
         Ok(())
+    }
+
+    /// A command about settings, a question of the proxy's, or a text that returns a row.
+    fn other(&mut self, sql: &str, zone: &str, by: Copy) {
+        let statement = settings::read(sql);
+        let row = match &statement {
+            Statement::Set(name, value) => {
+                self.settings.set(name, value);
+                return self.complete("SET");
+            }
+            Statement::Nothing(tag) => return self.complete(tag),
+            Statement::Reset(name) => {
+                self.settings.reset(name);
+                return self.complete("RESET");
+            }
+            Statement::ResetAll => {
+                self.settings.reset_all();
+                return self.complete("RESET");
+            }
+            Statement::Show(name) => self.settings.shown(name).as_bytes().to_vec(),
+            Statement::Config(values) => {
+                for (name, value) in values {
+                    self.settings.set(name, value);
+                }
+                Vec::new()
+            }
+            Statement::Inquiry(asked) => self.settings.answer(asked),
+            Statement::Other if sql.contains("'zone'") => format!("{sql} {zone}").into_bytes(),
+            Statement::Other => sql.as_bytes().to_vec(),
+        };
+        if by == Copy::Simple {
+            self.put(b'T', b"\0\x01columns\0..................");
+        }
+        self.put(b'D', &row);
+        self.complete(if matches!(statement, Statement::Show(_)) {
+            "SHOW"
+        } else {
+            "SELECT 1"
+        });
     }
 
     fn copy_message(&mut self, tag: u8, body: &[u8]) {
@@ -313,7 +402,17 @@ impl Server {
                     self.skipping = true;
                 }
             }
-            _ => self.broken = true,
+            _ => {
+                // No client that keeps to the protocol does so.
+                self.broken = true;
+                let by = self.copy.take();
+                self.fail(&malformed());
+                if by == Some(Copy::Simple) {
+                    self.ready();
+                } else {
+                    self.skipping = true;
+                }
+            }
         }
     }
 
@@ -329,6 +428,7 @@ impl Server {
         if self.tx == Tx::Open {
             self.tx = Tx::Failed;
         }
+        self.settings.take_back();
         self.portals.clear();
         self.put(b'E', format!("SERROR\0C{code}\0M{text}\0\0").as_bytes());
         self.flush();
@@ -338,6 +438,7 @@ impl Server {
         let status = match self.tx {
             Tx::Idle => {
                 self.portals.clear();
+                self.settings.keep();
                 b"I"
             }
             Tx::Open => b"T",
@@ -361,7 +462,10 @@ impl Server {
     }
 }
 
-fn text(body: &[u8]) -> String {
-    let end = body.iter().position(|b| *b == 0).unwrap_or(body.len());
-    String::from_utf8_lossy(&body[..end]).into_owned()
+fn cstr(body: &[u8]) -> Result<(&[u8], &[u8]), Failure> {
+    tenantry::wire::frame::cstr(body).ok_or_else(malformed)
+}
+
+fn malformed() -> Failure {
+    ("08P01", "invalid message format".to_owned())
 }

@@ -8,27 +8,26 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
-#[path = "../model/dialogue.rs"]
-mod dialogue;
-#[path = "../model/driver.rs"]
-mod driver;
 mod hostile;
-#[path = "../model/server.rs"]
-mod server;
+#[path = "../model/mod.rs"]
+mod model;
+mod ops;
 
-use dialogue::CopyEnd::{BadData, Done, Fail};
-use dialogue::CopyStyle::{Pipelined, SyncThenData, SyncThenWait};
-use dialogue::Op::{
+use model::dialogue::CopyEnd::{BadData, Done, Fail};
+use model::dialogue::CopyStyle::{Pipelined, SyncThenData, SyncThenWait};
+use model::dialogue::Op::{
     Bind, CloseStatement, Copy, Deallocate, DescribeStatement, Execute, Flush, Parse, Query, Sync,
     Wait, Whole,
 };
-use dialogue::{Op, op, script};
-use driver::Driver;
+use model::dialogue::{Op, script};
+use model::dice::Dice;
+use model::driver::{Driver, Terms};
+use ops::op;
 use proptest::prelude::*;
 
 fn run(dialogues: &[Vec<Op>], links: usize, limit: usize, seed: u64) {
     let scripts = dialogues.iter().map(|ops| script(ops)).collect();
-    Driver::new(scripts, links, limit, seed).run();
+    Driver::new(scripts, Terms::new(links, limit), Dice::of_seed(seed)).run();
 }
 
 fn config() -> ProptestConfig {
@@ -60,7 +59,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let scripts = dialogues.iter().map(|ops| script(ops)).collect();
-        Driver::of_sessions(scripts, seed).run();
+        Driver::of_sessions(scripts, Dice::of_seed(seed)).run();
     }
 }
 
