@@ -61,7 +61,7 @@ impl Session {
             bind: &[],
         };
         if let Err(error) = self.note(sent, leased) {
-            refuse_query(&error, leased.link, flow);
+            self.refuse_query(&error, leased.link, flow);
             return Ok(());
         }
         self.fresh_sequences(&survey, leased, flow);
@@ -91,6 +91,16 @@ impl Session {
         self.replace_unnamed(link, None, Unnamed::None);
         link.portal = None;
         link.batch = Batch::Closed;
+    }
+
+    /// Sends something that fails in the place of the client's query, so that its transaction fails as
+    /// it would by any other error; the client gets ours.
+    fn refuse_query(&mut self, error: &ClientError, link: &mut Link, flow: &mut Flow<'_>) {
+        let mut told = Vec::new();
+        error.encode(&mut told);
+        self.begin_query(link);
+        link.expected.push_back(Expected::RefusedQuery(told.into()));
+        frame::put(flow.own(), b'Q', &[b"refused_by_tenantry\0"]);
     }
 
     /// A sole SET or RESET.
@@ -299,16 +309,6 @@ pub(super) fn forbid_blocks(survey: &Survey, mode: PoolMode) -> Result<(), Verdi
     Err(Verdict::Fail(
         error.with_hint("set pool.mode to transaction"),
     ))
-}
-
-/// Sends something that fails in the place of the client's query, so that its transaction fails as
-/// it would by any other error; the client gets ours.
-fn refuse_query(error: &ClientError, link: &mut Link, flow: &mut Flow<'_>) {
-    let mut told = Vec::new();
-    error.encode(&mut told);
-    link.batch = Batch::Closed;
-    link.expected.push_back(Expected::RefusedQuery(told.into()));
-    frame::put(flow.own(), b'Q', &[b"refused_by_tenantry\0"]);
 }
 
 /// Large-object functions by their fixed OIDs (pg_proc.dat): what they open ends with the transaction.

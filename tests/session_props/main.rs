@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod found;
 mod hostile;
 #[path = "../model/mod.rs"]
 mod model;

@@ -1,0 +1,99 @@
+//! What fuzzing has found, by name: bytes of a client and of its server, as they come.
+
+use std::rc::Rc;
+
+use tenantry::config::{PoolMode, StateMode};
+use tenantry::session::{
+    Catalog, Flow, Leased, Link, Replies, Session, SettingsTable, Statements, Verdict,
+};
+
+use super::model::dialogue::{message, parse, query};
+
+/// A session that leases a server connection.
+struct Pair {
+    session: Session,
+    link: Link,
+    statements: Statements,
+    state: StateMode,
+    to_client: Vec<u8>,
+}
+
+impl Pair {
+    fn new(state: StateMode) -> Self {
+        let none = Rc::clone(SettingsTable::default().none());
+        Self {
+            session: Session::new(Rc::clone(&none), 1),
+            link: Link::new(none, Vec::new()),
+            statements: Statements::default(),
+            state,
+            to_client: Vec::new(),
+        }
+    }
+
+    fn client(&mut self, input: &[u8]) {
+        let mut leased = Leased {
+            link: &mut self.link,
+            statements: &mut self.statements,
+            max_prepared: 5,
+            mode: PoolMode::Transaction,
+            state: self.state,
+            catalog: &Catalog::Clean,
+            pins_left: 1,
+        };
+        let mut scratch = Vec::new();
+        let mut flow = Flow::new(input, &mut scratch);
+        let step = self
+            .session
+            .read(input, &mut leased, &mut flow, &mut self.to_client);
+        let _sent = flow.finish();
+        assert_eq!((step.used, step.verdict), (input.len(), Verdict::More));
+    }
+
+    fn server(&mut self, input: &[u8]) {
+        let mut scratch = Vec::new();
+        let mut flow = Flow::new(input, &mut scratch);
+        let mut replies = Replies {
+            session: Some(&mut self.session),
+            link: &mut self.link,
+        };
+        assert_eq!(replies.read(input, &mut flow), Ok(input.len()));
+        self.to_client.extend_from_slice(flow.finish());
+    }
+}
+
+#[test]
+fn a_refused_query_that_an_error_skips_takes_nothing_back() {
+    let mut pair = Pair::new(StateMode::Reject);
+    pair.client(&parse("", "SELECT 1 syntax"));
+    // The server skips it: it stands between an error and its Sync.
+    pair.client(&query("LISTEN x"));
+    let error = message(b'E', &[b"SERROR\0C42601\0\0"]);
+    pair.server(&error);
+    pair.client(&message(b'S', &[]));
+    let ready = message(b'Z', &[b"I"]);
+    pair.server(&ready);
+    assert_eq!(pair.to_client, [error, ready].concat());
+    assert!(pair.link.at_rest());
+}
+
+#[test]
+fn a_refused_query_ends_the_unnamed_statement_and_no_other_request() {
+    let mut pair = Pair::new(StateMode::Reject);
+    pair.client(&query("LISTEN x"));
+    pair.client(&parse("a", "SELECT 1"));
+    pair.client(&message(b'S', &[]));
+    pair.server(&message(b'E', &[b"SERROR\0C42601\0\0"]));
+    pair.server(&message(b'Z', &[b"I"]));
+    pair.server(&message(b'E', &[b"SERROR\0C42P01\0\0"]));
+    pair.server(&message(b'Z', &[b"I"]));
+    // The Parse has failed, so the name is free.
+    pair.client(&parse("a", "SELECT 2"));
+    pair.client(&message(b'S', &[]));
+    let done = [message(b'1', &[]), message(b'Z', &[b"I"])].concat();
+    pair.server(&done);
+    assert!(
+        pair.to_client.ends_with(&done),
+        "{pair_link:?}",
+        pair_link = pair.link
+    );
+}
