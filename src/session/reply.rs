@@ -84,7 +84,9 @@ impl Replies<'_> {
             b'D' | b'd' | b'c' | b'T' | b'H' | b'W' | b'C' | b'Z' | b't' | b'n' | b'1' | b'2'
             | b'3' | b'I' | b's' | b'V' | b'G' => self.reply(tag, body, flow),
             b'E' => {
-                let renamed = self.under_clients_names(body);
+                // One that passes in pieces keeps the length that was announced.
+                let whole = self.link.left == 0;
+                let renamed = whole.then(|| self.under_clients_names(body)).flatten();
                 let fate = self.error(body, flow);
                 match renamed.filter(|_| fate == Fate::Pass) {
                     Some(body) => {

@@ -97,3 +97,16 @@ fn a_refused_query_ends_the_unnamed_statement_and_no_other_request() {
         pair_link = pair.link
     );
 }
+
+#[test]
+fn an_error_that_passes_in_pieces_keeps_its_length() {
+    let mut pair = Pair::new(StateMode::Carry);
+    pair.client(&query("SELECT 1"));
+    let long = "x".repeat(100_000);
+    let text = format!("SERROR\0C22012\0Mprepared statement \"tenantry_1\" {long}\0\0");
+    let error = message(b'E', &[text.as_bytes()]);
+    let (first, rest) = error.split_at(1_000);
+    pair.server(first);
+    pair.server(rest);
+    assert!(pair.to_client == error);
+}
