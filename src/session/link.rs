@@ -134,6 +134,8 @@ pub struct Link {
     pub(super) portal: Option<Rc<Statement>>,
     /// A Flush of our own was sent behind the last Execute.
     pub(super) flush_asked: bool,
+    /// A simple query waits for the batch before it, behind which a Flush of our own was sent.
+    pub(super) flushes: bool,
     pub(super) reset: Reset,
     /// What of the schema has changed, or may have when this transaction commits.
     pub(super) schema: Schema,
@@ -207,6 +209,7 @@ impl Link {
             deallocates: VecDeque::new(),
             portal: None,
             flush_asked: false,
+            flushes: false,
             reset: Reset::None,
             schema: Schema::Same,
             commit: false,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::expected::{By, Expected};
 use super::flow::Flow;
-use super::link::{Batch, Link, Presence, Reset, Unnamed};
+use super::link::{Batch, Link, Presence, Reset, TxStatus, Unnamed};
 use super::message::Message;
 use super::pins::{Sent, Text};
 use super::settings::SettingChange;
@@ -47,7 +47,7 @@ impl Session {
             .or(executed.as_ref().map(|(name, _)| &**name));
         if let Some(name) = named {
             self.must_know(name.as_bytes(), leased, flow)?;
-            self.may_prepare_first(name.as_bytes(), leased.link)?;
+            self.may_prepare_first(name.as_bytes(), leased.link, flow)?;
         }
         let carries = leased.state == StateMode::Carry && leased.mode != PoolMode::Session;
         let sets = survey.effect == Effect::Setting || survey.sets();
@@ -140,13 +140,21 @@ impl Session {
 
     /// A DEALLOCATE for which the statement must be prepared first, with a Sync of ours behind it,
     /// waits for all before it: that Sync must not end what an error skips.
-    fn may_prepare_first(&self, name: &[u8], link: &Link) -> Result<(), Verdict> {
+    fn may_prepare_first(
+        &self,
+        name: &[u8],
+        link: &mut Link,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
         let absent = |s: &Rc<Statement>| s.is_kept() && !link.holds(s);
-        let prepares = link.batch == Batch::Closed && self.names.find(name).is_some_and(absent);
-        if prepares && !link.expected.is_empty() {
-            return Err(Verdict::Hold);
+        if !self.names.find(name).is_some_and(absent) {
+            return Ok(());
         }
-        Ok(())
+        match link.batch {
+            Batch::Closed if !link.expected.is_empty() => Err(Verdict::Hold),
+            Batch::Open if link.status == TxStatus::Failed => Err(end_batch_first(link, flow)),
+            _ => Ok(()),
+        }
     }
 
     /// Sends `DEALLOCATE name` under the server's name. False: not one of ours, goes as it is.
@@ -285,6 +293,20 @@ impl Session {
         flow.pass(message.range());
         Ok(())
     }
+}
+
+/// In a failed transaction a Parse fails, and the server would skip the query behind it: a batch that
+/// is still open ends first, unless it has failed itself.
+fn end_batch_first(link: &mut Link, flow: &mut Flow<'_>) -> Verdict {
+    if link.expected.is_empty() {
+        link.flushes = false;
+        link.batch = Batch::Closed;
+        link.expected.push_back(Expected::Sync(By::Proxy));
+        frame::put(flow.own(), b'S', &[]);
+    } else if !std::mem::replace(&mut link.flushes, true) {
+        frame::put(flow.own(), b'H', &[]);
+    }
+    Verdict::Hold
 }
 
 /// Makes a statement exist ahead of a simple query that names it.

@@ -7,7 +7,8 @@ use tenantry::session::{
     Catalog, Flow, Leased, Link, Replies, Session, SettingsTable, Statements, Verdict,
 };
 
-use super::model::dialogue::{message, parse, query};
+use super::model::dialogue::{Op, message, parse, query};
+use Op::{Bind, Deallocate, Query, Sync, Wait, Whole};
 
 /// A session that leases a server connection.
 struct Pair {
@@ -109,4 +110,23 @@ fn an_error_that_passes_in_pieces_keeps_its_length() {
     pair.server(first);
     pair.server(rest);
     assert!(pair.to_client == error);
+}
+
+#[test]
+fn a_deallocate_in_an_open_batch_of_a_failed_transaction_is_answered() {
+    let ops = [
+        Whole(2, 8),
+        Whole(3, 6),
+        Wait,
+        Query(3),
+        Wait,
+        Bind(0, 2),
+        Deallocate(3),
+        Query(0),
+        Wait,
+        Query(8),
+        Query(0),
+        Sync,
+    ];
+    super::every_way(&[&ops], 1, 1);
 }
