@@ -404,6 +404,9 @@ impl Session {
             self.left_dropped = true;
             return Ok(());
         }
+        if link.awaiting && link.is_awaiting() {
+            return Err(Verdict::Hold);
+        }
         match message.head.tag {
             b'Q' => self.query(message, leased, flow),
             b'P' => self.parse(message, leased, flow),

@@ -7,7 +7,9 @@ use tenantry::session::{
     Catalog, Flow, Leased, Link, Replies, Session, SettingsTable, Statements, Verdict,
 };
 
-use super::model::dialogue::{Op, message, parse, query};
+use super::model::dialogue::{Op, message, parse, query, script_from};
+use super::model::dice::Dice;
+use super::model::driver::{Driver, Terms};
 use Op::{Bind, Deallocate, Query, Sync, Wait, Whole};
 
 /// A session that leases a server connection.
@@ -129,4 +131,14 @@ fn a_deallocate_in_an_open_batch_of_a_failed_transaction_is_answered() {
         Sync,
     ];
     super::every_way(&[&ops], 1, 1);
+}
+
+#[test]
+fn what_is_pipelined_behind_discard_all_finds_the_sessions_start() {
+    let zone = [("timezone".to_owned(), "B".to_owned())];
+    let ops = [Query(18), Query(16), Op::Discard, Query(18), Whole(0, 18)];
+    for seed in 0..40 {
+        let terms = Terms::new(1, 4);
+        Driver::new(vec![script_from(&zone, &ops)], terms, Dice::of_seed(seed)).run();
+    }
 }
