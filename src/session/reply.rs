@@ -187,9 +187,8 @@ impl Replies<'_> {
                 self.completed(body);
                 false
             }
-            (Expected::Execute(Feed::Ended(syncs)), b'G') => {
-                let syncs = *syncs;
-                self.link.expected.drain(1..=syncs);
+            (Expected::Execute(Feed::Ended(_)), b'G') => {
+                self.eat_syncs();
                 false
             }
             (Expected::Query(By::Client), b'W') if self.link.fresh.replicates() => {
@@ -289,6 +288,14 @@ impl Replies<'_> {
             flow.own().extend_from_slice(reply);
             self.link.expected.pop_front();
             self.link.journal.pop_front();
+        }
+    }
+
+    /// CopyInResponse to data that were sent to their end: the Syncs before that are eaten, once.
+    fn eat_syncs(&mut self) {
+        if let Some(Expected::Execute(Feed::Ended(syncs))) = self.link.expected.front_mut() {
+            let syncs = std::mem::take(syncs);
+            self.link.expected.drain(1..=syncs);
         }
     }
 

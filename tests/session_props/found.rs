@@ -7,7 +7,7 @@ use tenantry::session::{
     Catalog, Flow, Leased, Link, Replies, Session, SettingsTable, Statements, Verdict,
 };
 
-use super::model::dialogue::{Op, message, parse, query, script_from};
+use super::model::dialogue::{Op, bind, execute, message, parse, query, script_from};
 use super::model::dice::Dice;
 use super::model::driver::{Driver, Terms};
 use Op::{Bind, Deallocate, Query, Sync, Wait, Whole};
@@ -141,4 +141,19 @@ fn what_is_pipelined_behind_discard_all_finds_the_sessions_start() {
         let terms = Terms::new(1, 4);
         Driver::new(vec![script_from(&zone, &ops)], terms, Dice::of_seed(seed)).run();
     }
+}
+
+#[test]
+fn a_server_that_begins_to_copy_twice_eats_its_syncs_once() {
+    let mut pair = Pair::new(StateMode::Carry);
+    pair.client(&parse("", "SELECT 1"));
+    pair.client(&bind("", ""));
+    pair.client(&execute(""));
+    pair.client(&message(b'S', &[]));
+    pair.client(&message(b'c', &[]));
+    let copies = message(b'G', &[b"\0\0\0"]);
+    for reply in [&message(b'1', &[]), &message(b'2', &[]), &copies, &copies] {
+        pair.server(reply);
+    }
+    assert!(!pair.link.at_rest());
 }
