@@ -56,7 +56,7 @@ pub(super) fn duration_text(duration: Duration) -> String {
         (60_000, "m"),
         (1_000, "s"),
     ];
-    let unit = units.iter().find(|(size, _)| millis % size == 0);
+    let unit = units.iter().find(|(size, _)| millis.is_multiple_of(*size));
     match unit {
         _ if millis == 0 => "0s".to_owned(),
         Some((size, name)) => format!("{}{name}", millis / size),
