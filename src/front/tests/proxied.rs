@@ -1,8 +1,10 @@
 //! Clients that a balancer passes on: whose address counts, and who gets no further.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::harness::*;
 use crate::auth::scram::ClientBinding;
@@ -80,8 +82,9 @@ async fn closed(world: &World, from: &str, bytes: &[u8]) {
     let _closed = socket.write_all(bytes).await;
     task.await.unwrap();
     let mut rest = Vec::new();
+    let closed = timeout(Duration::from_secs(20), socket.read_to_end(&mut rest));
     // A reset where not all was read.
-    let _reset = socket.read_to_end(&mut rest).await;
+    let _reset = closed.await.expect("it is closed");
     assert_eq!(rest, b"");
 }
 
