@@ -53,3 +53,61 @@ fn user<'a>(item: Value<'a>, names: &mut HashSet<&'a str>) -> Option<ConsoleUser
         role: role?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ConsoleRole;
+    use super::super::tests::{MD5, SCRAM, parse};
+
+    #[test]
+    fn the_console_has_users() {
+        let user = |name: &str, password: &str, role: &str| {
+            format!("{{ name = '{name}', password = '{password}', role = '{role}' }}")
+        };
+        let users = |list: &[String]| parse(&format!("console.users = [{}]", list.join(", ")));
+        let console = users(&[
+            user("admin", "env:SET", "admin"),
+            user("watch", SCRAM, "stats"),
+        ]);
+        let console = console.unwrap().console;
+        let [admin, watch] = &console.users[..] else {
+            panic!("two users")
+        };
+        assert_eq!(
+            (admin.name.as_str(), admin.password.expose(), admin.role),
+            ("admin", "from env", ConsoleRole::Admin)
+        );
+        assert_eq!(
+            (watch.password.expose(), watch.role),
+            (SCRAM, ConsoleRole::Stats)
+        );
+        let twice = [user("a", "x", "admin"), user("a", "y", "stats")];
+        for (list, expected) in [
+            (
+                &twice[..],
+                "console.users[1].name: there are two users named `a`",
+            ),
+            (
+                &[user("a", "x", "root")],
+                "console.users[0].role: expected one of: admin, stats",
+            ),
+            (
+                &[user("a", "env:UNSET", "admin")],
+                "console.users[0].password: the environment variable `UNSET` is not set",
+            ),
+            (
+                &[user("a", MD5, "admin")],
+                "console.users[0]: user `a` has an md5 verifier and cannot log in by scram-sha-256",
+            ),
+        ] {
+            let message = users(list).unwrap_err();
+            assert!(message.ends_with(expected), "{message}");
+        }
+        let message = parse("console.users = [{ name = 'a' }]").unwrap_err();
+        assert!(
+            message.contains("users[0].password: is missing")
+                && message.contains("role: is missing"),
+            "{message}"
+        );
+    }
+}

@@ -47,6 +47,7 @@ fn rows_tell_value_default_and_whether_it_takes_a_restart() {
         ("default_pool_size", "5", "20", true),
         ("pool.idle_timeout", "90s", "5m", true),
         ("server_idle_timeout", "90", "300", true),
+        ("server.login_timeout", "1500ms", "15s", true),
         ("client_login_timeout", "1.5", "15", true),
         ("pool.mode", "transaction", "transaction", true),
         (
@@ -185,6 +186,17 @@ fn values_that_the_file_would_not_take_are_refused_with_their_key() {
     ] {
         assert_eq!(Override::new(key, "1").unwrap_err(), error);
     }
+}
+
+/// A watcher that compares digests must not take it for changed ever again.
+#[test]
+fn a_file_that_is_no_text_counts_as_read() {
+    let (folder, mut source) = source("");
+    let path = folder.path().join("proxy.toml");
+    std::fs::write(&path, b"\xff\xfe").unwrap();
+    let told = source.read().unwrap_err().to_string();
+    assert!(told.contains("cannot be read: "), "{told}");
+    assert_eq!(source.files()[&path], Digest::of_file(&path));
 }
 
 #[test]

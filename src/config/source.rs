@@ -105,15 +105,13 @@ impl Source {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn read(&mut self) -> Result<Draft, ConfigErrors> {
-        let text = match std::fs::read_to_string(&self.path) {
-            Ok(text) => Secret::new(text),
+        let text = match self.text_of_file() {
+            Ok(text) => text,
             Err(e) => {
-                let none = (self.path.clone(), Digest::of(None));
-                self.files = Arc::new(Files::from([none]));
-                return Err(ConfigErrors::about(
-                    &self.path,
-                    format!("cannot be read: {e}"),
-                ));
+                let own = (self.path.clone(), Digest::of_file(&self.path));
+                self.files = Arc::new(Files::from([own]));
+                let message = format!("cannot be read: {e}");
+                return Err(ConfigErrors::about(&self.path, message));
             }
         };
         let reading = self.reading(&text, &[]);
@@ -157,6 +155,10 @@ impl Source {
     /// The files that the next reading depends on, the configuration file itself among them.
     pub fn files(&self) -> &Arc<Files> {
         &self.files
+    }
+
+    fn text_of_file(&self) -> std::io::Result<Secret> {
+        std::fs::read_to_string(&self.path).map(Secret::new)
     }
 
     fn reading(&self, text: &Secret, over: &[Override]) -> Reading {

@@ -7,9 +7,9 @@ use super::*;
 
 const CLUSTER: &str = "[[cluster]]\nname = 'main'\nprimary = 'db:5432'\n";
 const TENANT: &str = "[[tenant]]\nslug = 'acme'\ncluster = 'main'\ndatabase = 'a'\nuser = 'u'\n";
-const SCRAM: &str = "SCRAM-SHA-256$4096:c2FsdHNhbHQ=$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:\
+pub(super) const SCRAM: &str = "SCRAM-SHA-256$4096:c2FsdHNhbHQ=$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:\
                      AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-const MD5: &str = "md50123456789abcdef0123456789abcdef";
+pub(super) const MD5: &str = "md50123456789abcdef0123456789abcdef";
 
 pub(super) fn parse(text: &str) -> Result<Config, String> {
     let env = |name: &str| (name == "SET").then(|| "from env".to_owned());
@@ -402,57 +402,6 @@ fn tenant_with(method: &str, login: &str, password: Option<&str>) -> String {
         .map(|p| format!(", password = '{p}'"))
         .unwrap_or_default();
     format!("auth.method = '{method}'\n{CLUSTER}{tenant}roles = [{{ name = 'app'{password} }}]")
-}
-
-#[test]
-fn the_console_has_users() {
-    let user = |name: &str, password: &str, role: &str| {
-        format!("{{ name = '{name}', password = '{password}', role = '{role}' }}")
-    };
-    let users = |list: &[String]| parse(&format!("console.users = [{}]", list.join(", ")));
-    let console = users(&[
-        user("admin", "env:SET", "admin"),
-        user("watch", SCRAM, "stats"),
-    ]);
-    let console = console.unwrap().console;
-    let [admin, watch] = &console.users[..] else {
-        panic!("two users")
-    };
-    assert_eq!(
-        (admin.name.as_str(), admin.password.expose(), admin.role),
-        ("admin", "from env", ConsoleRole::Admin)
-    );
-    assert_eq!(
-        (watch.password.expose(), watch.role),
-        (SCRAM, ConsoleRole::Stats)
-    );
-    let twice = [user("a", "x", "admin"), user("a", "y", "stats")];
-    for (list, expected) in [
-        (
-            &twice[..],
-            "console.users[1].name: there are two users named `a`",
-        ),
-        (
-            &[user("a", "x", "root")],
-            "console.users[0].role: expected one of: admin, stats",
-        ),
-        (
-            &[user("a", "env:UNSET", "admin")],
-            "console.users[0].password: the environment variable `UNSET` is not set",
-        ),
-        (
-            &[user("a", MD5, "admin")],
-            "console.users[0]: user `a` has an md5 verifier and cannot log in by scram-sha-256",
-        ),
-    ] {
-        let message = users(list).unwrap_err();
-        assert!(message.ends_with(expected), "{message}");
-    }
-    let message = parse("console.users = [{ name = 'a' }]").unwrap_err();
-    assert!(
-        message.contains("users[0].password: is missing") && message.contains("role: is missing"),
-        "{message}"
-    );
 }
 
 #[test]
