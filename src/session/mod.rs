@@ -366,7 +366,10 @@ impl Session {
                 }
             };
             let available = (input.len() - used).min(head.total);
-            if available < head.total.min(WHOLE) && !matches!(head.tag, b'd') {
+            // Data of a COPY pass in pieces, stray ones as other messages do: between their pieces
+            // the server connection could not be prepared for what follows them.
+            let copied = head.tag == b'd' && leased.link.copy != CopyIn::None;
+            if available < head.total.min(WHOLE) && !copied {
                 return Step {
                     used,
                     verdict: Verdict::More,

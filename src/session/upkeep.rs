@@ -54,6 +54,10 @@ impl Link {
 
     #[cold]
     fn make_fit(&mut self, session: &Session, when: ResetWhen, out: &mut Vec<u8>) {
+        if !session.at_boundary() {
+            // Stray copy data in pieces: nothing may come between them.
+            return;
+        }
         self.told.clear();
         if session.pin().is_none() {
             self.put_reset(session, when, out);

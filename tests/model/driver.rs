@@ -79,6 +79,7 @@ enum Lease {
     Own,
 }
 
+#[derive(Debug)]
 struct Connection {
     link: Link,
     server: Server,
@@ -480,12 +481,13 @@ impl Driver {
         for (i, client) in self.clients.iter().enumerate() {
             assert!(
                 client.state == State::Gone,
-                "client {i} waits for ever: saw {} of {}, state {:?}, held {}, {:?}",
+                "client {i} waits for ever: saw {} of {}, state {:?}, held {}, {:?}; {:?}",
                 client.received.escape_ascii(),
                 client.script.replies.escape_ascii(),
                 client.state,
                 client.held.escape_ascii(),
                 client.session,
+                self.connections,
             );
         }
         for connection in &self.connections {

@@ -7,10 +7,12 @@ use tenantry::session::{
     Catalog, Flow, Leased, Link, Replies, Session, SettingsTable, Statements, Verdict,
 };
 
+use super::model::dialogue::CopyEnd::Done;
+use super::model::dialogue::CopyStyle::SyncThenWait;
 use super::model::dialogue::{Op, bind, execute, message, parse, query, script_from};
 use super::model::dice::Dice;
 use super::model::driver::{Driver, Terms};
-use Op::{Bind, Deallocate, Query, Sync, Wait, Whole};
+use Op::{Bind, Copy, Deallocate, DescribePortal, Query, Sync, Wait, Whole};
 
 /// A session that leases a server connection.
 struct Pair {
@@ -156,4 +158,24 @@ fn a_server_that_begins_to_copy_twice_eats_its_syncs_once() {
         pair.server(reply);
     }
     assert!(!pair.link.at_rest());
+}
+
+#[test]
+fn nothing_of_ours_goes_into_the_middle_of_a_clients_message() {
+    let start = [("work_mem".to_owned(), "0".to_owned())];
+    let ops = [
+        DescribePortal(0),
+        Query(0),
+        Copy(SyncThenWait, Done),
+        Query(0),
+        Query(0),
+    ];
+    for seed in 0..400 {
+        let terms = Terms {
+            catalog: Catalog::Unknown,
+            ..Terms::new(1, 1)
+        };
+        let script = script_from(&start, &ops);
+        Driver::new(vec![script], terms, Dice::of_seed(seed)).run();
+    }
 }
