@@ -63,6 +63,26 @@ impl SqlState {
     pub const INVALID_AUTHORIZATION: Self = Self(*b"28000");
     /// program_limit_exceeded.
     pub const TOO_LARGE: Self = Self(*b"54000");
+    /// syntax_error: no command of the console.
+    pub const SYNTAX: Self = Self(*b"42601");
+    /// insufficient_privilege: the console's user may only look.
+    pub const FORBIDDEN: Self = Self(*b"42501");
+    /// undefined_object: a client or cluster that is not there.
+    pub const UNDEFINED: Self = Self(*b"42704");
+    /// invalid_catalog_name: no such tenant.
+    pub const NO_DATABASE: Self = Self(*b"3D000");
+    /// object_not_in_prerequisite_state: paused already, or not paused.
+    pub const WRONG_STATE: Self = Self(*b"55000");
+    /// config_file_error: a configuration that is not taken.
+    pub const CONFIGURATION: Self = Self(*b"F0000");
+    /// duplicate_prepared_statement.
+    pub const DUPLICATE_STATEMENT: Self = Self(*b"42P05");
+    /// invalid_sql_statement_name.
+    pub const NO_STATEMENT: Self = Self(*b"26000");
+    /// invalid_cursor_name: no such portal.
+    pub const NO_PORTAL: Self = Self(*b"34000");
+    /// successful_completion: of notices.
+    const SUCCESS: Self = Self(*b"00000");
 
     /// Takes over a server's code: five digits and upper-case letters.
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -117,19 +137,71 @@ impl ClientError {
             Severity::Error => "ERROR",
             Severity::Fatal => "FATAL",
         };
+        let hint = self.hint.as_deref().map(|hint| (b'H', hint));
+        let body = Body {
+            severity,
+            code: self.code,
+            message: &self.message,
+            more: hint,
+        };
+        body.put(out, b'E');
+    }
+}
+
+/// Something for the client to know, which is no error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// One sentence.
+    pub message: Cow<'static, str>,
+    /// More about it.
+    pub detail: Option<Cow<'static, str>>,
+}
+
+impl Notice {
+    /// One sentence.
+    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            message: message.into(),
+            detail: None,
+        }
+    }
+
+    /// Appends it as a NoticeResponse message.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let body = Body {
+            severity: "NOTICE",
+            code: SqlState::SUCCESS,
+            message: &self.message,
+            more: self.detail.as_deref().map(|detail| (b'D', detail)),
+        };
+        body.put(out, b'N');
+    }
+}
+
+/// The fields of an error or a notice.
+struct Body<'a> {
+    severity: &'a str,
+    code: SqlState,
+    message: &'a str,
+    more: Option<(u8, &'a str)>,
+}
+
+impl Body<'_> {
+    fn put(&self, out: &mut Vec<u8>, tag: u8) {
         let start = out.len();
-        out.extend_from_slice(b"E\0\0\0\0");
+        out.push(tag);
+        out.extend_from_slice(&[0; 4]);
         let mut field = |tag: u8, text: &str| {
             out.push(tag);
             out.extend(text.bytes().filter(|b| *b != 0));
             out.push(0);
         };
-        field(b'S', severity);
-        field(b'V', severity);
+        field(b'S', self.severity);
+        field(b'V', self.severity);
         field(b'C', self.code.as_str());
-        field(b'M', &self.message);
-        if let Some(hint) = &self.hint {
-            field(b'H', hint);
+        field(b'M', self.message);
+        if let Some((tag, text)) = self.more {
+            field(tag, text);
         }
         out.push(0);
         let len = u32::try_from(out.len() - start - 1).unwrap_or(u32::MAX);
@@ -152,5 +224,12 @@ mod tests {
             b"E\0\0\0\x26SFATAL\0VFATAL\0C53300\0Mfull\0Hwait\0\0".to_vec()
         );
         assert_eq!(out.len() - 1, 0x26);
+    }
+
+    #[test]
+    fn encodes_as_notice_response() {
+        let mut out = Vec::new();
+        Notice::new("done").encode(&mut out);
+        assert_eq!(out, b"N\0\0\0\x23SNOTICE\0VNOTICE\0C00000\0Mdone\0\0");
     }
 }
