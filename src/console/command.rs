@@ -69,7 +69,10 @@ const PARAMETERS: [(&[Column; 1], &str); 13] = [
     (&[("client_encoding", Type::Text)], "UTF8"),
     (&[("client_min_messages", Type::Text)], "notice"),
     (&[("DateStyle", Type::Text)], "ISO"),
-    (&[("default_transaction_isolation", Type::Text)], "read committed"),
+    (
+        &[("default_transaction_isolation", Type::Text)],
+        "read committed",
+    ),
     (&[("extra_float_digits", Type::Text)], "2"),
     (&[("IntervalStyle", Type::Text)], "postgres"),
     (&[("search_path", Type::Text)], "\"$user\", public"),
@@ -155,10 +158,10 @@ fn command(statement: &Statement<'_>) -> Result<Command, ClientError> {
         "show" => show(arguments)?,
         "set" => set(statement, arguments),
         "select" => select(arguments),
-        verb => ignored(verb).map_or_else(
-            || Ok(order(verb, arguments, statement)?.map(Command::Order)),
-            |tag| Ok(Some(Command::Ignore(tag))),
-        )?,
+        verb => match ignored(verb) {
+            Some(tag) => Some(Command::Ignore(tag)),
+            None => order(verb, arguments, statement)?.map(Command::Order),
+        },
     };
     found.ok_or_else(|| invalid(statement))
 }
@@ -282,9 +285,10 @@ fn select(arguments: &[Word<'_>]) -> Option<Command> {
     let version = |name: &Word<'_>| name.is("version") || name.is("pg_catalog.version");
     match arguments {
         [Word::Bare("1")] => Some(Command::Say(&[("?column?", Type::Int4)], Value::Number(1))),
-        [name, Word::Sign('('), Word::Sign(')')] if version(name) => {
-            Some(Command::Say(&[("version", Type::Text)], super::VERSION.into()))
-        }
+        [name, Word::Sign('('), Word::Sign(')')] if version(name) => Some(Command::Say(
+            &[("version", Type::Text)],
+            super::VERSION.into(),
+        )),
         _ => None,
     }
 }
@@ -390,20 +394,50 @@ mod tests {
             (" show /* now */ \"pools\" ;;", Command::Show(Show::Pools)),
             ("Show Help", Command::Help),
             ("PAUSE", Command::Order(Order::Pause(Target::All))),
-            ("pause acme-2", Command::Order(Order::Pause(tenant("acme-2")))),
-            ("PAUSE \"acme\"", Command::Order(Order::Pause(tenant("acme")))),
+            (
+                "pause acme-2",
+                Command::Order(Order::Pause(tenant("acme-2"))),
+            ),
+            (
+                "PAUSE \"acme\"",
+                Command::Order(Order::Pause(tenant("acme"))),
+            ),
             ("PAUSE 'acme'", Command::Order(Order::Pause(tenant("acme")))),
-            ("PAUSE cluster main", Command::Order(Order::Pause(cluster.clone()))),
-            ("RESUME CLUSTER 'main'", Command::Order(Order::Resume(cluster))),
-            ("PAUSE cluster", Command::Order(Order::Pause(tenant("cluster")))),
+            (
+                "PAUSE cluster main",
+                Command::Order(Order::Pause(cluster.clone())),
+            ),
+            (
+                "RESUME CLUSTER 'main'",
+                Command::Order(Order::Resume(cluster)),
+            ),
+            (
+                "PAUSE cluster",
+                Command::Order(Order::Pause(tenant("cluster"))),
+            ),
             ("disable a", Command::Order(Order::Disable("a".into()))),
             ("KILL_CLIENT 12", Command::Order(Order::KillClient(12))),
-            ("SHUTDOWN wait_for_clients", Command::Order(Order::Shutdown(Shutdown::WaitForClients))),
+            (
+                "SHUTDOWN wait_for_clients",
+                Command::Order(Order::Shutdown(Shutdown::WaitForClients)),
+            ),
             ("SET application_name TO 'x'", Command::IgnoreSet),
-            ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Command::IgnoreSet),
+            (
+                "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+                Command::IgnoreSet,
+            ),
             ("SET datestyle = ISO, MDY", Command::IgnoreSet),
-            ("select pg_catalog.version()", Command::Say(&[("version", Type::Text)], super::super::VERSION.into())),
-            ("show transaction isolation level", Command::Say(&[("transaction_isolation", Type::Text)], "read committed".into())),
+            (
+                "select pg_catalog.version()",
+                Command::Say(&[("version", Type::Text)], super::super::VERSION.into()),
+            ),
+            (
+                "show transaction isolation level",
+                Command::Say(
+                    &[("transaction_isolation", Type::Text)],
+                    "read committed".into(),
+                ),
+            ),
             ("begin read only", Command::Ignore("BEGIN")),
         ] {
             assert_eq!(one(text), expected, "{text}");
@@ -414,7 +448,11 @@ mod tests {
     fn set_keeps_the_value_as_it_was_typed() {
         for (text, key, value) in [
             ("SET pool.size = 30;", "pool.size", "30"),
-            ("set log.level to 'info, x=debug' -- end", "log.level", "'info, x=debug'"),
+            (
+                "set log.level to 'info, x=debug' -- end",
+                "log.level",
+                "'info, x=debug'",
+            ),
             ("SET a = [1, 2]", "a", "[1, 2]"),
             ("SET SESSION a = 5m", "a", "5m"),
         ] {
@@ -436,23 +474,54 @@ mod tests {
     #[test]
     fn mistakes_have_a_code_and_a_hint() {
         for (text, code, message) in [
-            ("SELECT c.relname FROM pg_class", SqlState::SYNTAX, "invalid command 'SELECT c.relname FROM pg_class'"),
+            (
+                "SELECT c.relname FROM pg_class",
+                SqlState::SYNTAX,
+                "invalid command 'SELECT c.relname FROM pg_class'",
+            ),
             ("SHOW POOL", SqlState::SYNTAX, "invalid command 'SHOW POOL'"),
             ("SHOW", SqlState::SYNTAX, "invalid command 'SHOW'"),
             ("PAUSE a b", SqlState::SYNTAX, "invalid command 'PAUSE a b'"),
-            ("KILL CLUSTER main", SqlState::SYNTAX, "invalid command 'KILL CLUSTER main'"),
-            ("RELOAD now", SqlState::SYNTAX, "invalid command 'RELOAD now'"),
+            (
+                "KILL CLUSTER main",
+                SqlState::SYNTAX,
+                "invalid command 'KILL CLUSTER main'",
+            ),
+            (
+                "RELOAD now",
+                SqlState::SYNTAX,
+                "invalid command 'RELOAD now'",
+            ),
             ("ENABLE", SqlState::SYNTAX, "a database is required"),
-            ("KILL_CLIENT x", SqlState::SYNTAX, "invalid client id supplied"),
+            (
+                "KILL_CLIENT x",
+                SqlState::SYNTAX,
+                "invalid client id supplied",
+            ),
             ("SET x", SqlState::SYNTAX, "invalid command 'SET x'"),
-            ("'", SqlState::SYNTAX, "unterminated quote or comment in command '''"),
-            ("SHOW FDS", SqlState::UNSUPPORTED, "SHOW FDS is not supported: it would show keys of clients' sessions"),
-            ("SHOW CACHE", SqlState::UNSUPPORTED, "SHOW CACHE is not supported yet"),
+            (
+                "'",
+                SqlState::SYNTAX,
+                "unterminated quote or comment in command '''",
+            ),
+            (
+                "SHOW FDS",
+                SqlState::UNSUPPORTED,
+                "SHOW FDS is not supported: it would show keys of clients' sessions",
+            ),
+            (
+                "SHOW CACHE",
+                SqlState::UNSUPPORTED,
+                "SHOW CACHE is not supported yet",
+            ),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!((error.code, &*error.message), (code, message), "{text}");
         }
         assert_eq!(parse("x").unwrap_err().hint.as_deref(), Some(USE_HELP));
-        assert_eq!(shortened(&"ä\n".repeat(50)), format!("{}..", "ä ".repeat(30)));
+        assert_eq!(
+            shortened(&"ä\n".repeat(50)),
+            format!("{}..", "ä ".repeat(30))
+        );
     }
 }

@@ -4,8 +4,14 @@ use crate::error::Notice;
 
 const LINES: [(&str, &str); 39] = [
     ("SHOW HELP", "this text"),
-    ("SHOW DATABASES", "tenants: where they live, limits, paused, disabled"),
-    ("SHOW POOLS", "clients and server connections by state, a row a pool"),
+    (
+        "SHOW DATABASES",
+        "tenants: where they live, limits, paused, disabled",
+    ),
+    (
+        "SHOW POOLS",
+        "clients and server connections by state, a row a pool",
+    ),
     ("SHOW CLIENTS", "every client"),
     ("SHOW SERVERS", "every server connection"),
     ("SHOW SOCKETS", "both, with buffers"),
@@ -23,25 +29,58 @@ const LINES: [(&str, &str); 39] = [
     ("SHOW DNS_HOSTS", "no rows, nor has SHOW DNS_ZONES"),
     ("SHOW PEERS", "no rows, nor has SHOW PEER_POOLS"),
     ("SHOW TENANTS", "tenants, with what they use"),
-    ("SHOW NODES", "nodes: server connections used, waited for, allowed"),
-    ("SHOW PINS", "clients that keep their server connection, and why"),
+    (
+        "SHOW NODES",
+        "nodes: server connections used, waited for, allowed",
+    ),
+    (
+        "SHOW PINS",
+        "clients that keep their server connection, and why",
+    ),
     ("SET key = value", "changes a setting until the next reload"),
     ("RELOAD", "reads the configuration again"),
-    ("PAUSE [tenant]", "lets transactions finish, closes server connections, makes clients wait"),
-    ("PAUSE CLUSTER name", "the same for all tenants of a cluster"),
+    (
+        "PAUSE [tenant]",
+        "lets transactions finish, closes server connections, makes clients wait",
+    ),
+    (
+        "PAUSE CLUSTER name",
+        "the same for all tenants of a cluster",
+    ),
     ("RESUME [tenant]", "ends PAUSE, KILL and SUSPEND"),
     ("RESUME CLUSTER name", "ends PAUSE CLUSTER"),
     ("DISABLE tenant", "refuses new clients"),
     ("ENABLE tenant", "takes new clients again"),
-    ("RECONNECT [tenant]", "replaces server connections when they are free"),
-    ("WAIT_CLOSE [tenant]", "waits until RECONNECT or RELOAD have replaced them"),
-    ("KILL [tenant]", "ends clients and server connections at once, and pauses"),
+    (
+        "RECONNECT [tenant]",
+        "replaces server connections when they are free",
+    ),
+    (
+        "WAIT_CLOSE [tenant]",
+        "waits until RECONNECT or RELOAD have replaced them",
+    ),
+    (
+        "KILL [tenant]",
+        "ends clients and server connections at once, and pauses",
+    ),
     ("KILL_CLIENT id", "ends one client; id as in SHOW CLIENTS"),
-    ("SUSPEND", "writes what is to be written, then reads nothing until RESUME"),
-    ("SHUTDOWN", "ends the proxy; transactions may finish for drain_timeout"),
+    (
+        "SUSPEND",
+        "writes what is to be written, then reads nothing until RESUME",
+    ),
+    (
+        "SHUTDOWN",
+        "ends the proxy; transactions may finish for drain_timeout",
+    ),
     ("SHUTDOWN WAIT_FOR_SERVERS", "the same without a limit"),
-    ("SHUTDOWN WAIT_FOR_CLIENTS", "ends when all clients have gone by themselves"),
-    ("", "See docs/console.md for columns and differences from PgBouncer."),
+    (
+        "SHUTDOWN WAIT_FOR_CLIENTS",
+        "ends when all clients have gone by themselves",
+    ),
+    (
+        "",
+        "See docs/console.md for columns and differences from PgBouncer.",
+    ),
 ];
 
 /// The whole text.

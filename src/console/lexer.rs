@@ -166,7 +166,9 @@ mod tests {
     fn words_quotes_signs_and_comments() {
         let quoted = |text: &str| Kind::Quoted(text.to_owned());
         assert_eq!(
-            kinds(" show /* all /* of */ them */ POOLS; -- the end\n;PAUSE \"a\"\"b\"; set x='it''s';"),
+            kinds(
+                " show /* all /* of */ them */ POOLS; -- the end\n;PAUSE \"a\"\"b\"; set x='it''s';"
+            ),
             [
                 vec![Kind::Bare("show"), Kind::Bare("POOLS")],
                 vec![Kind::Bare("PAUSE"), quoted("a\"b")],

@@ -21,7 +21,9 @@ pub(super) async fn carry_out(console: &Console, order: &Order) -> Result<Done, 
     let workers = &console.0.around.workers;
     let tag = match order {
         Order::Pause(target) => {
-            pause(console, &scope(console, target, "pause")?)?.end().await;
+            pause(console, &scope(console, target, "pause")?)?
+                .end()
+                .await;
             "PAUSE"
         }
         Order::Resume(target) => {
@@ -60,7 +62,11 @@ pub(super) async fn carry_out(console: &Console, order: &Order) -> Result<Done, 
         }
         Order::Set { key, value } => {
             let (key, value) = (key.clone(), value.clone());
-            let done = request(console, Wanted::Set { key, value }, SqlState::INVALID_PARAMETER);
+            let done = request(
+                console,
+                Wanted::Set { key, value },
+                SqlState::INVALID_PARAMETER,
+            );
             return Ok(("SET", done.await?));
         }
         Order::Shutdown(how) => {
@@ -149,11 +155,7 @@ fn still_running(console: &Console) -> Result<(), ClientError> {
     Ok(())
 }
 
-fn admit(
-    console: &Console,
-    name: &str,
-    admission: Admission,
-) -> Result<&'static str, ClientError> {
+fn admit(console: &Console, name: &str, admission: Admission) -> Result<&'static str, ClientError> {
     let (tag, verb) = match admission {
         Admission::Refused => ("DISABLE", "disable"),
         Admission::Allowed => ("ENABLE", "enable"),

@@ -249,7 +249,12 @@ mod tests {
 
     fn row(formats: &Formats, number: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        let row = [Value::Fixed("x"), number.into(), number.into(), number.into()];
+        let row = [
+            Value::Fixed("x"),
+            number.into(),
+            number.into(),
+            number.into(),
+        ];
         put_row(&mut out, COLUMNS, &row, formats);
         out
     }
@@ -272,7 +277,12 @@ mod tests {
         let bytes = row(&Formats::All(Format::Text), u64::MAX);
         let text = String::from_utf8_lossy(&bytes);
         assert!(text.contains("2147483647") && text.contains("18446744073709551615"));
-        let mixed = Formats::Each(vec![Format::Text, Format::Binary, Format::Text, Format::Text]);
+        let mixed = Formats::Each(vec![
+            Format::Text,
+            Format::Binary,
+            Format::Text,
+            Format::Text,
+        ]);
         let bytes = row(&mixed, u64::MAX);
         assert!(bytes.windows(4).any(|w| w == i32::MAX.to_be_bytes()));
         assert!(mixed.fit(4) && !mixed.fit(3));

@@ -103,29 +103,29 @@ impl<L: Link> Session<L> {
     }
 
     fn prepare(&mut self, body: &[u8]) -> Result<(), ClientError> {
-        let (name, rest) = name(body)?;
-        let (text, _types) = self::name(rest)?;
+        let (statement, rest) = name(body)?;
+        let (text, _types) = name(rest)?;
         let mut commands = parse(text)?;
         if commands.len() > 1 {
             let text = "cannot insert multiple commands into a prepared statement";
             return Err(ClientError::error(SqlState::SYNTAX, text));
         }
         let statements = &mut self.extended.statements;
-        if !name.is_empty() && statements.contains_key(name) {
-            let text = format!("prepared statement \"{name}\" already exists");
+        if !statement.is_empty() && statements.contains_key(statement) {
+            let text = format!("prepared statement \"{statement}\" already exists");
             return Err(ClientError::error(SqlState::DUPLICATE_STATEMENT, text));
         }
         if statements.len() >= MOST {
             return Err(too_many("prepared statements"));
         }
-        statements.insert(name.to_owned(), commands.pop().map(Arc::new));
+        statements.insert(statement.to_owned(), commands.pop().map(Arc::new));
         self.out.extend_from_slice(PARSE_COMPLETE);
         Ok(())
     }
 
     fn bind(&mut self, body: &[u8]) -> Result<(), ClientError> {
         let (portal, rest) = name(body)?;
-        let (statement, rest) = self::name(rest)?;
+        let (statement, rest) = name(rest)?;
         let formats = bound(rest)?;
         let command = self.statement(statement)?.clone();
         let columns = columns(command.as_deref()).map_or(0, <[_]>::len);
@@ -264,10 +264,10 @@ fn executed(body: &[u8]) -> Result<(&str, u32), ClientError> {
 /// What follows the names of a Bind: formats and values of parameters, formats of results.
 fn bound(body: &[u8]) -> Result<Formats, ClientError> {
     let (_, rest) = formats(body)?;
-    let (count, rest) = count(rest)?;
-    if count != 0 {
+    let (many, rest) = count(rest)?;
+    if many != 0 {
         let text =
-            format!("bind message supplies {count} parameters, but commands of the console take none");
+            format!("bind message supplies {many} parameters, but console commands take none");
         return Err(ClientError::error(SqlState::PROTOCOL, text));
     }
     let (found, rest) = formats(rest)?;
@@ -280,10 +280,10 @@ fn bound(body: &[u8]) -> Result<Formats, ClientError> {
 }
 
 fn formats(body: &[u8]) -> Result<(Vec<Format>, &[u8]), ClientError> {
-    let (count, mut rest) = count(body)?;
+    let (many, mut rest) = count(body)?;
     let mut formats = Vec::new();
-    for _ in 0..count {
-        let (format, behind) = self::count(rest)?;
+    for _ in 0..many {
+        let (format, behind) = count(rest)?;
         formats.push(match format {
             0 => Format::Text,
             1 => Format::Binary,

@@ -33,6 +33,13 @@ const DNS_ZONES: &[Column] = &[
     ("count", Type::Int4),
 ];
 
+const CONFIG: &[Column] = &[
+    ("key", Type::Text),
+    ("value", Type::Text),
+    ("default", Type::Text),
+    ("changeable", Type::Text),
+];
+
 const MEM: &[Column] = &[
     ("name", Type::Text),
     ("size", Type::Int4),
@@ -65,6 +72,7 @@ pub(super) fn columns(table: Show) -> &'static [Column] {
     match table {
         Show::ActiveSockets | Show::Sockets => sockets::SOCKETS,
         Show::Clients => sockets::CLIENTS,
+        Show::Config => CONFIG,
         Show::Databases => databases::COLUMNS,
         Show::DnsHosts => DNS_HOSTS,
         Show::DnsZones => DNS_ZONES,
@@ -102,6 +110,7 @@ pub(super) async fn table(console: &Console, table: Show) -> Result<Table, Clien
             sockets::clients(clients, console.0.sessions.rows())
         }
         Show::Servers => sockets::servers(workers.servers().await),
+        Show::Config => Table::new(columns, config(console)),
         Show::Pools => pools::table(workers.pools().await, console.0.sessions.count()),
         Show::Databases => databases::table(console, &workers.pools().await),
         Show::Tenants => ours::tenants(console, &workers.pools().await),
@@ -124,10 +133,26 @@ pub(super) async fn table(console: &Console, table: Show) -> Result<Table, Clien
     })
 }
 
+fn config(console: &Console) -> Vec<super::table::Row> {
+    let row = |row: crate::config::Row| {
+        vec![
+            row.key.into(),
+            row.value.into(),
+            row.default.into(),
+            yes_or_no(row.changeable).into(),
+        ]
+    };
+    let rows = crate::config::show(&console.view().config);
+    rows.into_iter().map(row).collect()
+}
+
+fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
 fn state(console: &Console) -> [super::table::Row; 3] {
     let suspended = console.is_suspended();
     let paused = console.0.around.switches.all_paused();
-    let yes_or_no = |yes| if yes { "yes" } else { "no" };
     [
         ("active", !paused && !suspended),
         ("paused", paused && !suspended),

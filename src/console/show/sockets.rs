@@ -87,7 +87,8 @@ pub(super) fn sockets(
     servers: Vec<ServerRow>,
     own: Vec<SessionRow>,
 ) -> Table {
-    let wanted = move |socket: &SocketRow| which == Show::Sockets || socket.held + socket.unsent > 0;
+    let wanted =
+        move |socket: &SocketRow| which == Show::Sockets || socket.held + socket.unsent > 0;
     let clients = clients.into_iter().filter(move |c| wanted(&c.socket));
     let clients = clients.map(|client| {
         // PgBouncer tells idle clients from active ones in SHOW CLIENTS only.

@@ -238,7 +238,9 @@ mod tests {
             assert_eq!(row.len(), super::super::columns(table).len(), "{table:?}");
         }
         let all = totals(&now, &averages);
-        let value = |name: &'static str| all.iter().find(|r| r[0] == Value::Fixed(name)).unwrap()[1].clone();
+        let value = |name: &'static str| {
+            all.iter().find(|r| r[0] == Value::Fixed(name)).unwrap()[1].clone()
+        };
         assert_eq!(value("total_client_bytes"), Value::Number(4));
         assert_eq!(value("avg_ps_bind_count"), Value::Number(1100));
         assert_eq!(all.len(), 28);
