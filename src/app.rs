@@ -1,8 +1,10 @@
 //! The composition root: from a configuration to a proxy that serves, and its life until it ends.
 //!
 //! The only place that knows every part. Two of them run in one process without knowing of each
-//! other. Logins run on one runtime, dialling on another, queries on the workers.
+//! other. Logins run on one runtime, dialling on another, the console on a third; queries on the
+//! workers.
 
+mod ending;
 mod files;
 mod reload;
 
@@ -15,10 +17,11 @@ use arc_swap::ArcSwap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigErrors, ListenAddr, Source};
+use crate::console::{self, Console, View};
 use crate::front::{Front, listen};
 use crate::logs::Logs;
 use crate::tenant::Registry;
@@ -30,6 +33,7 @@ use crate::worker::{Surroundings, Threads, Workers};
 pub use files::Watch;
 pub use reload::{Fault, Faults, ReloadError, Reloaded, check_files};
 
+use ending::{Ending, Operators};
 use reload::{Parts, Reloads};
 
 /// The port in the name of a Unix socket where no TCP listener gives one.
@@ -65,6 +69,9 @@ pub struct App {
     connectors: Arc<Connectors>,
     budget: Budget,
     switches: Switches,
+    console: Console,
+    /// What the console asks for, until somebody carries it out.
+    asked: Mutex<Option<mpsc::Receiver<console::Request>>>,
     config: ArcSwap<Config>,
     reloads: Mutex<Reloads>,
     logs: Option<Logs>,
@@ -72,6 +79,7 @@ pub struct App {
     shutdown: watch::Sender<bool>,
     logins: Runtime,
     _dialler: Runtime,
+    _control: Runtime,
 }
 
 /// What a proxy has of the process that it runs in, where it is not alone there.
@@ -94,6 +102,7 @@ impl App {
         raise_descriptor_limit(crate::config::descriptors(&config));
         let logins = runtime("login", 2, Thread::Yields)?;
         let dialler = runtime("dial", 1, Thread::Equal)?;
+        let control = runtime("control", 1, Thread::Equal)?;
         let budget = Budget::default();
         budget.configure(limits(&config));
         let connectors = Arc::new(Connectors::default());
@@ -109,7 +118,22 @@ impl App {
         let parts = Parts::prepare(&config, &Registry::default(), None)?;
         connectors.reload(parts.servers);
         let (workers, threads) = Workers::start(config.server.workers, &around)?;
-        let front = Arc::new(Front::new(parts.settings, workers.clone()));
+        let config = Arc::new(config);
+        let front = Front::new(parts.settings, workers.clone());
+        let (console, asked) = Console::new(
+            console::Around {
+                workers: workers.clone(),
+                switches: switches.clone(),
+                budget: budget.clone(),
+                clients: front.clients().clone(),
+                runtime: control.handle().clone(),
+            },
+            View {
+                config: Arc::clone(&config),
+                registry: Arc::clone(&parts.registry),
+            },
+        );
+        let front = Arc::new(front.with_console(console.clone()));
         let (shutdown, _) = watch::channel(false);
         let mut app = Self {
             front,
@@ -118,7 +142,9 @@ impl App {
             connectors,
             budget,
             switches,
-            config: ArcSwap::from_pointee(config),
+            console,
+            asked: Mutex::new(Some(asked)),
+            config: ArcSwap::new(config),
             reloads: Mutex::new(Reloads {
                 registry: parts.registry,
                 source: outside.source,
@@ -128,6 +154,7 @@ impl App {
             shutdown,
             logins,
             _dialler: dialler,
+            _control: control,
         };
         app.announce(&app.config());
         app.listen()?;
@@ -232,20 +259,21 @@ impl Drop for App {
     }
 }
 
-/// Serves until SIGTERM or SIGINT; a second one ends at once. SIGHUP, and a change of
-/// a file that the configuration comes from, read it again. `started` is told when clients can connect.
+/// Serves until SIGTERM, SIGINT or SHUTDOWN on the console; a second one ends at once, as SIGQUIT does.
+/// SIGHUP, RELOAD and a change of a file that the configuration comes from read it again; SIGUSR1 is
+/// PAUSE, SIGUSR2 RESUME. `started` is told when clients can connect.
 pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Result<(), AppError> {
     let app = Arc::new(App::start_with(config, outside)?);
     let signals = Builder::new_current_thread().enable_all().build()?;
     started(&app);
     let watch = Watch::start(&app)?;
-    signals.block_on(until_ended(&app))?;
+    let mut operators = signals.block_on(async { Operators::of(&app) })?;
+    let ending = signals.block_on(until_ended(&app, &mut operators))?;
     drop(watch);
-    info!("shutting down");
-    let drain = app.config().server.drain_timeout;
+    info!(how = ?ending, "shutting down");
     let hurry = Arc::clone(&app);
     std::thread::scope(|scope| {
-        let draining = scope.spawn(|| app.drain(drain));
+        let draining = scope.spawn(|| app.end(ending));
         signals.block_on(async move {
             let ended = async {
                 while !draining.is_finished() {
@@ -257,16 +285,20 @@ pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Re
                 () = ended => {}
                 // Cancel-safe: a signal that came meanwhile ends the wait all the same.
                 _signal = end_signal() => hurry.stop(),
+                // What was asked for and not answered is of no use any more.
+                _ending = operators.ending(&hurry) => hurry.stop(),
             }
         });
     });
+    signals.block_on(app.console.end());
     Ok(())
 }
 
-async fn until_ended(app: &Arc<App>) -> Result<(), AppError> {
+async fn until_ended(app: &Arc<App>, operators: &mut Operators) -> Result<Ending, AppError> {
     let mut hangup = signal(SignalKind::hangup())?;
     // One for the whole time: a signal during a reload must not be missed.
     let mut ended = std::pin::pin!(end_signal());
+    let mut asked = std::pin::pin!(operators.ending(app));
     loop {
         tokio::select! {
             // Cancel-safe: signals that came are kept by the listener.
@@ -279,7 +311,12 @@ async fn until_ended(app: &Arc<App>) -> Result<(), AppError> {
                 }
             }
             // Cancel-safe: it is the same wait all the time.
-            ended = &mut ended => return ended.map_err(AppError::from),
+            ended = &mut ended => {
+                let drain = Ending::Orderly(console::Shutdown::Drain);
+                return ended.map(|()| drain).map_err(AppError::from);
+            }
+            // Cancel-safe: likewise.
+            ending = &mut asked => return Ok(ending),
         }
     }
 }

@@ -5,17 +5,20 @@
 //! *Once a query*, on threads of their own: [`worker`] moves bytes between sockets, [`session`]
 //! decides, without I/O, what goes where. [`app`] composes both from a [`config::Config`].
 //!
+//! [`console`] is where operators look and command.
+//!
 //! The life of a session: login -> the worker greets it with what the server reports for its
 //! startup settings -> idle -> (waiting ->) leased -> idle .. -> end. See `docs/design/`.
 //!
 //! Layers, lowest first; a module uses only lower ones, which `tests/layers.rs` checks: `types`
 //! `error` `gauge` `lines`, then `wire` `config`, `tls` `logs`, `auth` `stream`, `tenant`, `session`,
-//! `upstream`, `worker`, `demo`, `front`, `app`, `cli`.
+//! `upstream`, `worker`, `console` `demo`, `front`, `app`, `cli`.
 
 pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod demo;
 pub mod error;
 pub mod front;

@@ -108,12 +108,7 @@ impl Stream {
 
     /// What encrypts it: protocol version and cipher suite.
     pub fn tls_in_words(&self) -> Option<String> {
-        let tls = self.tls.as_ref()?;
-        let version = tls.protocol_version().and_then(|v| v.as_str());
-        let version = version.unwrap_or_default().replace('_', ".");
-        let suite = tls.negotiated_cipher_suite()?.suite();
-        let suite = suite.as_str().unwrap_or_default().replace("TLS13_", "TLS_");
-        Some(format!("{version}/{suite}"))
+        in_words(self.tls.as_ref()?)
     }
 
     /// Reads what is there.
@@ -230,6 +225,15 @@ fn read_tls(
             Err(e) => return Err(e),
         }
     }
+}
+
+/// What encrypts a connection: protocol version and cipher suite.
+pub fn in_words(tls: &rustls::CommonState) -> Option<String> {
+    let version = tls.protocol_version().and_then(|v| v.as_str());
+    let version = version.unwrap_or_default().replace('_', ".");
+    let suite = tls.negotiated_cipher_suite()?.suite();
+    let suite = suite.as_str().unwrap_or_default().replace("TLS13_", "TLS_");
+    Some(format!("{version}/{suite}"))
 }
 
 /// Sends ciphertext; true: none is left.

@@ -49,9 +49,12 @@ impl Slug {
     }
 }
 
+/// The console's name; `pgbouncer` is another one.
+pub const CONSOLE: &str = "tenantry";
+
 /// Whether a database name is the console's.
 pub fn is_console(database: &str) -> bool {
-    matches!(database, "tenantry" | "pgbouncer")
+    matches!(database, CONSOLE | "pgbouncer")
 }
 
 macro_rules! name_type {
@@ -105,6 +108,11 @@ name_type!(
 /// One tenant for as long as it is configured; never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(pub u32);
+
+impl TenantId {
+    /// The console in the place of a tenant, where its users' secrets are kept; no tenant gets it.
+    pub const CONSOLE: Self = Self(u32::MAX);
+}
 
 /// One PostgreSQL server: host (or the directory of its Unix socket, starting with `/`) and port.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -15,6 +15,7 @@ use crate::config::{
     self, Config, ConfigErrors, Draft, Override, OverrideError, Source, Statements, differences,
     keep_until_restart,
 };
+use crate::console::View;
 use crate::front::{FrontSettings, SettingsError};
 use crate::tenant::{Registry, difference};
 use crate::tls::client::TlsSettingsError;
@@ -244,7 +245,12 @@ impl App {
             self.workers.tenant_removed(&tenant);
         }
         reloads.registry = parts.registry;
-        self.config.store(Arc::new(config));
+        let config = Arc::new(config);
+        self.console.configured(View {
+            config: Arc::clone(&config),
+            registry: Arc::clone(&reloads.registry),
+        });
+        self.config.store(config);
         Ok(reloaded)
     }
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::password::{is_md5, md5_fits, md5_stored};
 use super::scram::{Genuine, Verifier, VerifierError};
 use crate::config::Role;
-use crate::types::{RoleName, Secret, Slug, TenantId};
+use crate::types::{RoleName, Secret, TenantId};
 
 /// PBKDF2 rounds of verifiers that we make: PostgreSQL's default.
 pub const ITERATIONS: u32 = 4096;
@@ -90,7 +90,7 @@ impl SaltSecret {
 #[derive(Debug, thiserror::Error)]
 #[error("tenant {tenant}, role {role}: {source}")]
 pub struct VerifiersError {
-    tenant: Slug,
+    tenant: String,
     role: RoleName,
     source: VerifierError,
 }
@@ -101,7 +101,7 @@ pub struct TenantRoles<'a> {
     /// Whose.
     pub id: TenantId,
     /// Its name, for salts.
-    pub slug: &'a Slug,
+    pub slug: &'a str,
     /// As configured.
     pub roles: &'a [Role],
 }
@@ -303,12 +303,12 @@ fn build_one(
     let mut by_role = HashMap::with_capacity(tenant.roles.len());
     for role in tenant.roles {
         let claim = Claim {
-            tenant: tenant.slug.as_str(),
+            tenant: tenant.slug,
             role: role.name.as_str(),
         };
         let secrets = role_secrets(secret, &claim, role.password.as_ref());
         let secrets = secrets.map_err(|source| VerifiersError {
-            tenant: tenant.slug.clone(),
+            tenant: tenant.slug.to_owned(),
             role: role.name.clone(),
             source,
         })?;

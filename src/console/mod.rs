@@ -21,7 +21,7 @@ mod time;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
@@ -29,8 +29,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Config, ConsoleRole};
 use crate::gauge::{Gauge, Place};
-use crate::tenant::Registry;
 use crate::tenant::switches::Switches;
+use crate::tenant::{Registry, Tenant};
 use crate::upstream::budget::Budget;
 use crate::worker::{Carried, Protocol, Workers};
 
@@ -53,6 +53,12 @@ const VERSION: &str = concat!(
 /// Sessions of the console at a time. They are not counted in `server.max_clients`, so that an
 /// operator can look when clients have taken all of it.
 pub const MAX_SESSIONS: usize = 64;
+
+/// How long sessions may take to say that they end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether they have.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Requests that may wait for the owner of the proxy.
 const REQUESTS: usize = 16;
@@ -202,6 +208,23 @@ impl Console {
     /// Nothing is paused.
     pub fn resume(&self) -> Result<(), crate::error::ClientError> {
         orders::resume(self, &crate::tenant::switches::Scope::All)
+    }
+
+    /// Ends all sessions, and waits a little until they have said so.
+    pub async fn end(&self) {
+        self.0.sessions.kill_all();
+        let ended = async {
+            while self.0.places.taken() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        // Who does not read its end does not learn of it.
+        let _late = tokio::time::timeout(LAST_WORDS, ended).await;
+    }
+
+    /// Whether new clients of a tenant are refused.
+    pub fn is_disabled(&self, tenant: &Tenant) -> bool {
+        self.0.around.switches.is_disabled(tenant)
     }
 
     /// Whether SUSPEND is in force.

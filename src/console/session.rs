@@ -31,7 +31,6 @@ pub(super) async fn run(console: &Console, link: impl Link, login: Login) {
         Ok(registration) => registration,
         Err(error) => return tracing::error!(%error, "no random bytes from the operating system"),
     };
-    info!(user = ?login.user, peer = ?login.peer, role = ?login.role, "console: login");
     let mut session = Session {
         console: console.clone(),
         login,

@@ -112,6 +112,13 @@ impl Sessions {
         })
     }
 
+    /// Ends all sessions.
+    pub(super) fn kill_all(&self) {
+        for session in self.lock().all.values() {
+            session.signal.send_modify(|signal| signal.killed = true);
+        }
+    }
+
     /// Every session.
     pub(super) fn rows(&self) -> Vec<SessionRow> {
         let state = self.lock();

@@ -9,6 +9,7 @@ use super::end::End;
 use super::journal::Way;
 use super::login::{self, Applicant, Known, Unfit};
 use super::opening::{self, Opened};
+use super::operator::{self, Operator, Who};
 use super::{Ends, Front, FrontSettings, OVERFLOW, claim, origin};
 use crate::auth::messages;
 use crate::auth::scram::ServerBinding;
@@ -16,9 +17,9 @@ use crate::auth::verifier::Claim;
 use crate::config::{AuthMethod, ClientTlsMode, Listener, TenantStatus};
 use crate::error::{ClientError, SqlState};
 use crate::gauge::Place;
-use crate::tenant::resolve::{Evidence, Resolved, resolve};
+use crate::tenant::resolve::{Evidence, Failure, Resolved, resolve};
 use crate::tenant::{Identity, Tenant};
-use crate::types::{RoleName, ScramClientKey, TenantId};
+use crate::types::{CONSOLE, RoleName, ScramClientKey, TenantId, is_console};
 use crate::wire::startup::{Minor, Startup};
 use crate::worker::{NewClient, Protocol};
 
@@ -34,8 +35,32 @@ pub(super) struct Attempt<'a> {
 /// A login that has succeeded, but for the limits.
 struct Proven {
     startup: Startup,
-    resolved: Resolved,
+    subject: Subject,
     key: Option<ScramClientKey>,
+}
+
+/// Who a client says it is, where that is right.
+enum Subject {
+    Client(Resolved),
+    Operator(Who),
+}
+
+impl Subject {
+    fn known(&self) -> Option<Known<'_>> {
+        match self {
+            Self::Client(found) => Some(Known {
+                id: found.tenant.id,
+                slug: found.tenant.slug().as_str(),
+                role: &found.role.name,
+            }),
+            Self::Operator(Who::Configured(user)) => Some(Known {
+                id: TenantId::CONSOLE,
+                slug: CONSOLE,
+                role: &user.name,
+            }),
+            Self::Operator(Who::Owner(_)) => None,
+        }
+    }
 }
 
 impl Attempt<'_> {
@@ -44,7 +69,8 @@ impl Attempt<'_> {
             return self.turn_away(channel);
         };
         match self.log_in(&mut channel, &mut seat).await {
-            Ok(admission) => self.admit(channel, admission),
+            Ok(Admission::Client(client)) => self.admit(channel, client),
+            Ok(Admission::Operator(operator)) => self.admit_operator(channel, operator),
             Err(end) => self.end(channel, end).await,
         }
     }
@@ -96,13 +122,13 @@ impl Attempt<'_> {
         let startup = match opening::open(channel, tls, &turns).await? {
             Opened::Startup(startup) => startup,
             Opened::Cancel(request) => {
-                let carried = self.front.dispatch.cancel(request.process_id, &request.key);
+                let carried = self.front.cancel(request.process_id, &request.key);
                 self.front.journal.cancel(self.peer());
                 carried.end().await;
                 return Err(End::Canceled);
             }
         };
-        if let Seat::Overflow { .. } = seat {
+        if matches!(seat, Seat::Overflow { .. }) && !operator::is_wanted(&startup) {
             return Err(self.full());
         }
         self.check_encryption(channel)?;
@@ -110,13 +136,28 @@ impl Attempt<'_> {
             channel.write_all(&negotiation).await?;
         }
         let proven = self.prove(channel, startup).await?;
-        let tenant_place = self.enter_tenant(&proven.resolved.tenant)?;
-        channel.write_all(messages::OK).await?;
-        let place = seat.leave().ok_or_else(|| self.full())?;
-        Ok(Admission {
-            proven,
-            places: [place, tenant_place],
-        })
+        match proven.subject {
+            Subject::Client(resolved) => {
+                // Somebody who only looked as if it wanted the console.
+                if let Seat::Overflow { .. } = seat {
+                    return Err(self.full());
+                }
+                let tenant_place = self.enter_tenant(&resolved.tenant)?;
+                channel.write_all(messages::OK).await?;
+                let place = seat.leave().ok_or_else(|| self.full())?;
+                Ok(Admission::Client(Client {
+                    startup: proven.startup,
+                    resolved,
+                    key: proven.key,
+                    places: [place, tenant_place],
+                }))
+            }
+            Subject::Operator(who) => {
+                let operator = self.enter_console(channel, &proven.startup, &who)?;
+                channel.write_all(messages::OK).await?;
+                Ok(Admission::Operator(operator))
+            }
+        }
     }
 
     fn check_encryption(&self, channel: &Channel) -> Result<(), End> {
@@ -136,6 +177,14 @@ impl Attempt<'_> {
 
     /// The question, evidence, then proof.
     async fn prove(&self, channel: &mut Channel, startup: Startup) -> Result<Proven, End> {
+        if operator::is_owner(channel, &startup) {
+            let subject = Subject::Operator(Who::Owner(startup.user.clone()));
+            return Ok(Proven {
+                startup,
+                subject,
+                key: None,
+            });
+        }
         let method = self.method();
         let binding = self.binding(channel);
         let asked = login::ask(channel, method, binding).await?;
@@ -143,12 +192,11 @@ impl Attempt<'_> {
             .tls()
             .and_then(|tls| tls.server_name())
             .map(str::to_owned);
-        let resolved = self.resolve(server_name.as_deref(), &startup);
-        let who = resolved.as_ref().map(|found| Known {
-            id: found.tenant.id,
-            slug: found.tenant.slug().as_str(),
-            role: &found.role.name,
-        });
+        let subject = self.subject(server_name.as_deref(), &startup);
+        let who = match &subject {
+            Ok(subject) => subject.known().ok_or(&Unfit::Operator),
+            Err(unfit) => Err(unfit),
+        };
         let by_name = server_name
             .as_deref()
             .zip(self.settings.domain.as_deref())
@@ -169,11 +217,11 @@ impl Attempt<'_> {
         };
         let key = login::prove(channel, asked, &applicant, &self.settings.verifiers).await?;
         // Without a tenant nothing can be proven; should it happen all the same, nobody gets in.
-        let resolved = resolved
+        let subject = subject
             .map_err(|unfit| End::login(&startup.user, unfit.reason(), unfit.to_string()))?;
         Ok(Proven {
             startup,
-            resolved,
+            subject,
             key,
         })
     }
@@ -184,6 +232,10 @@ impl Attempt<'_> {
 
     /// The role that the claim names, if there is one, whether or not the rest is right.
     fn claimed(&self, claim: &Claim<'_>) -> Option<(TenantId, RoleName)> {
+        if is_console(claim.tenant) {
+            let user = self.settings.console_user(claim.role)?;
+            return Some((TenantId::CONSOLE, user.name.clone()));
+        }
         let tenant = self.settings.registry.by_slug(claim.tenant)?;
         Some((tenant.id, tenant.role(claim.role)?.name.clone()))
     }
@@ -199,7 +251,20 @@ impl Attempt<'_> {
             .map_or(ServerBinding::Unavailable, ServerBinding::EndPoint)
     }
 
-    /// Tenant and role, if everything about the login but its proof is right.
+    /// Who it is, if everything about the login but its proof is right.
+    fn subject(&self, server_name: Option<&str>, startup: &Startup) -> Result<Subject, Unfit> {
+        match self.resolve(server_name, startup) {
+            Ok(resolved) => Ok(Subject::Client(resolved)),
+            Err(Unfit::Evidence(Failure::Console)) => {
+                let user = self.settings.console_user(&startup.user);
+                let user = user.ok_or(Unfit::Operator)?.clone();
+                Ok(Subject::Operator(Who::Configured(user)))
+            }
+            Err(unfit) => Err(unfit),
+        }
+    }
+
+    /// Tenant and role of a tenant's client.
     fn resolve(&self, server_name: Option<&str>, startup: &Startup) -> Result<Resolved, Unfit> {
         if let [one, other, ..] = startup.tenants.as_slice() {
             return Err(Unfit::TwoTenants(one.clone(), other.clone()));
@@ -233,6 +298,15 @@ impl Attempt<'_> {
                 error.with_hint("ask the operator to resume it"),
             ));
         }
+        let console = self.front.console.as_ref();
+        if console.is_some_and(|console| console.is_disabled(tenant)) {
+            let text = format!("tenant \"{slug}\" is disabled: it takes no new clients");
+            let error = ClientError::fatal(SqlState::UNAVAILABLE, text);
+            return Err(End::told(
+                Reason::Disabled,
+                error.with_hint("try again later: the operator enables it again"),
+            ));
+        }
         let limit = tenant.config.pool.max_clients;
         let place = self
             .settings
@@ -249,26 +323,28 @@ impl Attempt<'_> {
         })
     }
 
-    fn admit(&self, channel: Channel, admission: Admission) {
-        let Admission { proven, places } = admission;
-        let Proven {
+    /// How a client got in, for its line.
+    pub(super) fn way(&self, channel: &Channel) -> Way {
+        let tls = channel.tls().and_then(|tls| tls.protocol_version());
+        Way {
+            method: self.method(),
+            tls: tls.and_then(|v| v.as_str()).unwrap_or("none"),
+        }
+    }
+
+    fn admit(&self, channel: Channel, client: Client) {
+        let way = self.way(&channel);
+        let Client {
             startup,
             resolved,
             key,
-        } = proven;
-        let tls = channel.tls().and_then(|tls| tls.protocol_version());
-        let way = Way {
-            method: self.method(),
-            tls: tls.and_then(|v| v.as_str()).unwrap_or("none"),
-        };
+            places,
+        } = client;
         let (stream, read_ahead) = match channel.into_stream() {
             Ok(taken) => taken,
             Err(error) => return self.front.journal.failure(self.peer(), &error.into()),
         };
-        let protocol = match startup.agreed() {
-            Minor::Zero => Protocol::V3_0,
-            Minor::Two => Protocol::V3_2,
-        };
+        let protocol = protocol(&startup);
         let identity = Identity {
             tenant: resolved.tenant,
             role: resolved.role.name,
@@ -325,7 +401,23 @@ impl Seat {
 }
 
 /// A login that is complete: AuthenticationOk is sent.
-struct Admission {
-    proven: Proven,
+enum Admission {
+    Client(Client),
+    Operator(Operator),
+}
+
+/// A tenant's client.
+struct Client {
+    startup: Startup,
+    resolved: Resolved,
+    key: Option<ScramClientKey>,
     places: [Place; 2],
+}
+
+/// The protocol agreed upon.
+pub(super) fn protocol(startup: &Startup) -> Protocol {
+    match startup.agreed() {
+        Minor::Zero => Protocol::V3_0,
+        Minor::Two => Protocol::V3_2,
+    }
 }

@@ -277,6 +277,29 @@ impl Channel {
         self.shut();
     }
 
+    /// What has come, at least one byte; 0: the peer has closed. Cancel-safe.
+    pub(super) async fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.try_read(buffer) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.more().await?,
+                read => return read,
+            }
+        }
+    }
+
+    /// What encrypts it.
+    pub(super) fn tls_in_words(&self) -> Option<String> {
+        crate::stream::in_words(self.tls.as_deref()?)
+    }
+
+    /// The user that the process at the other end of a Unix socket runs as.
+    pub(super) fn peer_uid(&self) -> Option<u32> {
+        match &self.socket {
+            Accepted::Tcp(_) => None,
+            Accepted::Unix(s) => Some(s.peer_cred().ok()?.uid()),
+        }
+    }
+
     /// Closes after a last message, so that it arrives; errors do not matter any more.
     pub(super) async fn close(mut self) {
         if let Some(mut tls) = self.tls.take() {

@@ -7,10 +7,27 @@
 //! slug.
 
 use crate::auth::verifier::Claim;
+use crate::types::{CONSOLE, is_console};
+
+/// The console has two names and its users one salt.
+pub(super) fn claim<'a>(
+    named: Option<&'a str>,
+    user: &'a str,
+    database: Option<&'a str>,
+    owns: impl Fn(&str, &str) -> bool,
+) -> Claim<'a> {
+    let claim = literal_claim(named, user, database, owns);
+    let tenant = if is_console(claim.tenant) {
+        CONSOLE
+    } else {
+        claim.tenant
+    };
+    Claim { tenant, ..claim }
+}
 
 /// `named` is the tenant of the TLS server name or of the startup options, the strongest evidence;
 /// `owns` says whether a tenant of that name has a database of that name.
-pub(super) fn claim<'a>(
+fn literal_claim<'a>(
     named: Option<&'a str>,
     user: &'a str,
     database: Option<&'a str>,
@@ -30,6 +47,11 @@ pub(super) fn claim<'a>(
         (None, Some((role, tenant)), Some(database)) if database == user => Claim { tenant, role },
         (None, Some((role, tenant)), None) => Claim { tenant, role },
         (None, _, Some(tenant)) => Claim { tenant, role: user },
+        // Without a database its name is the user's.
+        (None, None, None) if is_console(user) => Claim {
+            tenant: user,
+            role: user,
+        },
         (None, None, None) => Claim {
             tenant: "",
             role: user,
@@ -88,6 +110,24 @@ mod tests {
         assert_eq!(claim(Some("acme"), "bob@corp.com", None, owns), expected);
         assert_eq!(claim(None, "bob@corp.com", Some("acme"), owns), expected);
         assert_eq!(claim(None, "bob@corp.com.acme", None, owns), expected);
+    }
+
+    #[test]
+    fn both_names_of_the_console_claim_the_same() {
+        for (user, database) in [
+            ("admin", Some("tenantry")),
+            ("admin", Some("pgbouncer")),
+            ("admin.pgbouncer", None),
+        ] {
+            let expected = Claim {
+                tenant: "tenantry",
+                role: "admin",
+            };
+            assert_eq!(claim(None, user, database, owns), expected);
+        }
+        let own = claim(None, "pgbouncer", Some("pgbouncer"), owns);
+        assert_eq!((own.tenant, own.role), ("tenantry", "pgbouncer"));
+        assert_eq!(claim(None, "pgbouncer", None, owns), own, "{own:?}");
     }
 
     #[test]

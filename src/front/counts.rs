@@ -35,6 +35,10 @@ pub enum Reason {
     LimitTenant,
     /// The tenant is suspended.
     Suspended,
+    /// An operator has disabled the tenant.
+    Disabled,
+    /// There are too many sessions of the console.
+    LimitConsole,
     /// The client left, or its connection was lost.
     Gone,
     /// No PROXY header where one must be, or from where none may come.
@@ -45,7 +49,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of the enum.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::UnknownTenant,
         Self::UnknownRole,
         Self::EvidenceDisagrees,
@@ -58,6 +62,8 @@ impl Reason {
         Self::LimitProxy,
         Self::LimitTenant,
         Self::Suspended,
+        Self::Disabled,
+        Self::LimitConsole,
         Self::Gone,
         Self::ProxyHeader,
         Self::Internal,
@@ -78,6 +84,8 @@ impl Reason {
             Self::LimitProxy => "limit_proxy",
             Self::LimitTenant => "limit_tenant",
             Self::Suspended => "suspended",
+            Self::Disabled => "disabled",
+            Self::LimitConsole => "limit_console",
             Self::Gone => "gone",
             Self::ProxyHeader => "proxy_header",
             Self::Internal => "internal",

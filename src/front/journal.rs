@@ -14,6 +14,7 @@ use tracing::{debug, info};
 use super::counts::{Counters, Counts, Reason};
 use super::end::{End, Refusal};
 use crate::config::AuthMethod;
+use crate::console;
 use crate::lines::{Line, LineLimit, beginning};
 use crate::tenant::Identity;
 
@@ -58,6 +59,14 @@ impl Journal {
         let (tenant, role) = (identity.tenant.slug(), &identity.role);
         let (tls, method) = (way.tls, way.method.word());
         info!(%tenant, ?role, peer = %shown(peer), tls, method, "login");
+    }
+
+    /// A login to the console.
+    pub(super) fn operator(&self, peer: Option<SocketAddr>, login: &console::Login, way: Way) {
+        self.counters.login(way.method);
+        let (user, role) = (beginning(&login.user), login.role);
+        let (tls, method) = (way.tls, way.method.word());
+        info!(?user, ?role, peer = %shown(peer), tls, method, "login to the console");
     }
 
     pub(super) fn cancel(&self, peer: Option<SocketAddr>) {

@@ -59,6 +59,9 @@ pub(super) enum Unfit {
     /// The tenant's clients come from elsewhere.
     #[error("{0} is not in the tenant's allowed_networks")]
     Network(IpAddr),
+    /// Not one of `[console] users`.
+    #[error("the console has no such user")]
+    Operator,
 }
 
 impl Unfit {
@@ -68,7 +71,7 @@ impl Unfit {
             Self::Evidence(Failure::NoTenant | Failure::UnknownTenant(_) | Failure::Console) => {
                 Reason::UnknownTenant
             }
-            Self::Evidence(Failure::UnknownRole(_)) => Reason::UnknownRole,
+            Self::Evidence(Failure::UnknownRole(_)) | Self::Operator => Reason::UnknownRole,
             Self::TwoTenants(..)
             | Self::Evidence(Failure::Disagree(..) | Failure::ForeignDatabase(_)) => {
                 Reason::EvidenceDisagrees

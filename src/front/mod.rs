@@ -16,6 +16,7 @@ mod journal;
 pub mod listen;
 mod login;
 mod opening;
+mod operator;
 mod origin;
 mod settings;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
 use crate::config::Listener;
+use crate::console::Console;
 use crate::gauge::Gauge;
 use crate::worker::{Carried, NewClient, Workers};
 
@@ -71,6 +73,8 @@ pub struct Front {
     /// TLS handshakes that may use a processor at the same time.
     handshakes: Fair,
     journal: Arc<Journal>,
+    /// Without it nobody gets in there.
+    console: Option<Console>,
 }
 
 impl std::fmt::Debug for Front {
@@ -92,6 +96,16 @@ impl Front {
             overflow: Gauge::default(),
             handshakes: Fair::new(cores.div_ceil(2)),
             journal: Arc::default(),
+            console: None,
+        }
+    }
+
+    /// The same with a console.
+    #[must_use]
+    pub fn with_console(self, console: Console) -> Self {
+        Self {
+            console: Some(console),
+            ..self
         }
     }
 
@@ -113,6 +127,13 @@ impl Front {
     /// How logins have ended so far.
     pub fn counts(&self) -> Counts {
         self.journal.counts()
+    }
+
+    /// Carries out a cancel request, of a session of the console or of a tenant's client.
+    fn cancel(&self, process_id: i32, key: &[u8]) -> Carried {
+        let console = self.console.as_ref();
+        let own = console.and_then(|console| console.cancel(process_id, key));
+        own.unwrap_or_else(|| self.dispatch.cancel(process_id, key))
     }
 
     /// Serves one client until a worker has it or its connection has ended. A socket without `ends`

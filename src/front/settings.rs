@@ -7,11 +7,11 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::auth::verifier::{SaltSecret, TenantRoles, Verifiers, VerifiersError};
-use crate::config::{AuthMethod, ClientTlsMode, Config, ProxyProtocol};
+use crate::config::{AuthMethod, ClientTlsMode, Config, ConsoleUser, ProxyProtocol, Role};
 use crate::gauge::Gauge;
 use crate::tenant::Registry;
 use crate::tls::server::{ServerSide, ServerTlsError, server_side};
-use crate::types::TenantId;
+use crate::types::{CONSOLE, TenantId};
 
 /// The settings of the front at one moment.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct FrontSettings {
     pub(super) login_timeout: Duration,
     pub(super) proxy_protocol: ProxyProtocol,
     pub(super) keepalive: Duration,
+    /// Who may log in to the console.
+    console: Vec<ConsoleUser>,
     /// Counts of each tenant's clients; they live on over reloads.
     tenant_clients: HashMap<TenantId, Gauge>,
 }
@@ -56,13 +58,19 @@ impl FrontSettings {
     ) -> Result<Self, SettingsError> {
         let tls = server_side(&config.server.tls)?;
         let secret = salt_secret(previous, config)?;
+        let operators = operators(config);
         let roles: Vec<_> = registry
             .iter()
             .map(|t| TenantRoles {
                 id: t.id,
-                slug: t.slug(),
+                slug: t.slug().as_str(),
                 roles: &t.config.roles,
             })
+            .chain([TenantRoles {
+                id: TenantId::CONSOLE,
+                slug: CONSOLE,
+                roles: &operators,
+            }])
             .collect();
         let before = previous.map(|p| &p.verifiers);
         let verifiers = Verifiers::build(before, secret, &roles)?;
@@ -82,14 +90,30 @@ impl FrontSettings {
             login_timeout: config.server.login_timeout,
             proxy_protocol: config.server.proxy_protocol.clone(),
             keepalive: config.server.keepalive,
+            console: config.console.users.clone(),
             tenant_clients,
         })
+    }
+
+    /// The console's user of that name.
+    pub(super) fn console_user(&self, name: &str) -> Option<&ConsoleUser> {
+        self.console.iter().find(|user| user.name.as_str() == name)
     }
 
     /// The clients of a tenant, if it is one of this snapshot.
     pub fn tenant_clients(&self, tenant: TenantId) -> Option<&Gauge> {
         self.tenant_clients.get(&tenant)
     }
+}
+
+/// The console's users, with their secrets as roles have them.
+fn operators(config: &Config) -> Vec<Role> {
+    let users = config.console.users.iter();
+    let role = |user: &ConsoleUser| Role {
+        name: user.name.clone(),
+        password: Some(user.password.clone()),
+    };
+    users.map(role).collect()
 }
 
 fn salt_secret(

@@ -67,7 +67,7 @@ pub enum Failure {
     /// The database is neither the tenant's nor its slug.
     #[error("the database is not that of tenant {0}")]
     ForeignDatabase(Slug),
-    /// The database is the console's.
+    /// The database is the console's, and nothing names a tenant.
     #[error("the console is no tenant's database")]
     Console,
 }
@@ -94,7 +94,10 @@ pub fn resolve(registry: &Registry, evidence: &Evidence<'_>) -> Result<Resolved,
     let strong = strong(registry, evidence)?;
     let database = database(evidence);
     if is_console(database.name) && !(database.may_be_default && strong.is_some()) {
-        return Err(Failure::Console);
+        return Err(match strong {
+            Some((_, by)) => Failure::Disagree(by, Source::Database),
+            None => Failure::Console,
+        });
     }
     let named = strong.or_else(|| Some((registry.by_slug(database.name)?, Source::Database)));
     let (tenant, role, by) = match named {

@@ -309,7 +309,10 @@ fn console() {
         (["-", "-", "admin", "tenantry"], Err(Console)),
         (["-", "-", "admin", "pgbouncer"], Err(Console)),
         (["-", "-", "app.acme", "pgbouncer"], Err(Console)),
-        ([ACME, "-", "app", "tenantry"], Err(Console)),
+        (
+            [ACME, "-", "app", "tenantry"],
+            Err(Disagree(ServerName, Database)),
+        ),
         (["-", "-", "pgbouncer", "-"], Err(Console)),
         (["-", "-", "pgbouncer", "pgbouncer"], Err(Console)),
         // A default behind stronger evidence asks for nothing.

@@ -15,10 +15,9 @@ fn role(name: &str, password: Option<&str>) -> Role {
 }
 
 fn build(previous: Option<&Verifiers>, salts: &str, roles: &[Role]) -> Verifiers {
-    let slug = Slug::parse("acme").unwrap();
     let acme = TenantRoles {
         id: TenantId(1),
-        slug: &slug,
+        slug: "acme",
         roles,
     };
     Verifiers::build(previous, secret(salts), &[acme]).unwrap()
@@ -139,11 +138,10 @@ fn unchanged_tenants_keep_their_verifiers() {
 
 #[test]
 fn a_broken_verifier_names_its_role() {
-    let slug = Slug::parse("acme").unwrap();
     let roles = [role("app", Some("SCRAM-SHA-256$nonsense"))];
     let acme = TenantRoles {
         id: TenantId(1),
-        slug: &slug,
+        slug: "acme",
         roles: &roles,
     };
     let error = Verifiers::build(None, secret("s"), &[acme])

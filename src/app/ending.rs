@@ -1,0 +1,136 @@
+//! What operators ask of the proxy as a whole while it serves, and how serving ends: by signals, and
+//! on the console.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::{App, Reloaded};
+use crate::console::{Request, Shutdown, Wanted};
+use crate::error::ClientError;
+
+/// How often it is looked whether all clients have gone.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How the proxy ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// As an operator may ask on the console.
+    Orderly(Shutdown),
+    /// Everything is closed now.
+    AtOnce,
+}
+
+/// What operators ask for.
+pub(super) struct Operators {
+    asked: Option<mpsc::Receiver<Request>>,
+    pause: Signal,
+    resume: Signal,
+    quit: Signal,
+}
+
+impl Operators {
+    /// Listens for signals and takes what the console asks for. From within a tokio runtime.
+    pub(super) fn of(app: &App) -> std::io::Result<Self> {
+        Ok(Self {
+            asked: app
+                .asked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+            pause: signal(SignalKind::user_defined1())?,
+            resume: signal(SignalKind::user_defined2())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    /// Carries out what is asked for until that is the end.
+    pub(super) async fn ending(&mut self, app: &Arc<App>) -> Ending {
+        loop {
+            tokio::select! {
+                // Cancel-safe, all of them: what has come is kept.
+                _signal = self.pause.recv() => signalled("SIGUSR1", app.console.pause()),
+                _signal = self.resume.recv() => signalled("SIGUSR2", app.console.resume()),
+                _signal = self.quit.recv() => return Ending::AtOnce,
+                Some(request) = next(&mut self.asked) => {
+                    let (answer, ending) = carry_out(app, request.what).await;
+                    // Who has asked may have gone.
+                    let _told = request.answer.send(answer);
+                    if let Some(ending) = ending {
+                        return ending;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn next(asked: &mut Option<mpsc::Receiver<Request>>) -> Option<Request> {
+    match asked {
+        Some(asked) => asked.recv().await,
+        None => None,
+    }
+}
+
+fn signalled(name: &str, outcome: Result<(), ClientError>) {
+    match outcome {
+        Ok(()) => info!("{name}: done"),
+        Err(error) => warn!("{name}: {error}"),
+    }
+}
+
+type Answer = Result<Vec<String>, String>;
+
+async fn carry_out(app: &Arc<App>, wanted: Wanted) -> (Answer, Option<Ending>) {
+    let app = Arc::clone(app);
+    let done = match wanted {
+        Wanted::Shutdown(how) => return (Ok(Vec::new()), Some(Ending::Orderly(how))),
+        Wanted::Reload => tokio::task::spawn_blocking(move || app.reload_from_source()),
+        Wanted::Set { key, value } => tokio::task::spawn_blocking(move || app.set(&key, &value)),
+    };
+    let answer = match done.await {
+        Ok(Ok(reloaded)) => Ok(to_be_known(&reloaded)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_panicked) => Err("it did not end; the old configuration stays in force".to_owned()),
+    };
+    (answer, None)
+}
+
+/// What an operator should know of a reload that went well.
+fn to_be_known(reloaded: &Reloaded) -> Vec<String> {
+    let named = |what: &str, keys: &[&str]| {
+        let named = !keys.is_empty();
+        named.then(|| format!("{what}: {}", keys.join(", ")))
+    };
+    let restart = named("changed, but takes a restart", &reloaded.restart);
+    let unset = named(
+        "set by hand, and now again as the file says",
+        &reloaded.unset,
+    );
+    restart.into_iter().chain(unset).collect()
+}
+
+impl App {
+    /// Ends, one way or another. Returns when the workers have ended.
+    pub(super) fn end(&self, how: Ending) {
+        let limit = self.config().server.drain_timeout;
+        match how {
+            Ending::Orderly(Shutdown::Drain) => self.drain(limit),
+            Ending::Orderly(Shutdown::WaitForServers) => self.drain(Duration::MAX),
+            Ending::Orderly(Shutdown::WaitForClients) => {
+                self.shutdown.send_replace(true);
+                while self.clients() > 0 {
+                    std::thread::sleep(LOOK);
+                }
+                self.drain(limit);
+            }
+            Ending::AtOnce => {
+                self.stop();
+                self.drain(limit);
+            }
+        }
+    }
+}
