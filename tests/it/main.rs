@@ -14,6 +14,7 @@ mod auth;
 mod budget;
 mod cancel;
 mod carry;
+mod console;
 mod copy;
 mod failures;
 mod hostile;

@@ -45,6 +45,13 @@ impl Toml {
         self
     }
 
+    /// Whole tables.
+    #[must_use]
+    pub fn tables(mut self, lines: &str) -> Self {
+        self.rest += &format!("{lines}\n");
+        self
+    }
+
     /// A cluster without TLS on 127.0.0.1.
     #[must_use]
     pub fn cluster(mut self, name: &str, port: u16, lines: &str) -> Self {
