@@ -15,7 +15,7 @@ use tenantry::demo::cluster::Cluster;
 const POOL: usize = 5;
 
 /// Those that are also run through the proxy without TLS.
-const PLAIN_TOO: &[&str] = &["psql", "psycopg"];
+const PLAIN_TOO: &[&str] = &["psql", "psycopg", "console"];
 
 fn main() -> ExitCode {
     match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
@@ -125,6 +125,8 @@ certificate = "proxy.crt"
 private_key = "proxy.key"
 [auth]
 secret = "a secret of the tests"
+[console]
+users = [{{ name = "operator", password = "client", role = "admin" }}]
 [pool]
 size = {POOL}
 [[cluster]]
