@@ -2,6 +2,8 @@
 //!
 //! A command is done when each worker says so: by dropping its end of the channel.
 
+use std::sync::atomic::Ordering;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::{Done, Message};
@@ -87,12 +89,19 @@ impl Workers {
     /// Reads nothing any more, of clients or servers, until [`Workers::resume`]; the end of what
     /// is returned tells that all output is written.
     pub fn suspend(&self) -> Carried {
+        self.suspended.store(true, Ordering::Release);
         self.order(&Order::Suspend)
     }
 
     /// Ends a suspension.
     pub fn resume(&self) -> Carried {
+        self.suspended.store(false, Ordering::Release);
         self.order(&Order::Resume)
+    }
+
+    /// Whether a suspension is in force.
+    pub fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
     }
 
     /// Ends one client and its server connection. False: there is no such client.

@@ -13,6 +13,7 @@ mod inbox;
 mod orders;
 mod pool;
 mod pools;
+pub mod pulse;
 mod relay;
 pub mod report;
 mod reporting;
@@ -26,6 +27,7 @@ mod timeouts;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
@@ -91,6 +93,7 @@ pub struct Surroundings {
 pub struct Workers {
     inboxes: Arc<[Arc<Inbox>]>,
     process_ids: Arc<cancels::ProcessIds>,
+    suspended: Arc<AtomicBool>,
 }
 
 /// A cancel request that is being carried out.
@@ -141,6 +144,7 @@ impl Workers {
         let workers = Self {
             inboxes,
             process_ids,
+            suspended: Arc::default(),
         };
         let mut threads = Vec::with_capacity(count);
         for (number, poll) in polls.into_iter().enumerate() {
