@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::cancel::{ServerCancel, cancel};
 use super::error::ConnectError;
+use super::reach::Reached;
 use super::resolve::Names;
 use super::sign_in::{Channel, Session, run, settle, sign_in};
 use super::transport::{Transport, Wire};
@@ -29,11 +30,12 @@ pub struct Prepared(ClientConfigs);
 /// A cluster whose TLS settings cannot be used.
 pub type UnusableTls = (ClusterName, TlsSettingsError);
 
-/// What connects share: TLS configurations and addresses of names.
+/// What connects share: TLS configurations, addresses of names, which nodes answer.
 #[derive(Debug, Default)]
 pub struct Connectors {
     pub(super) tls: ClientConfigs,
     pub(super) names: Names,
+    pub(super) reached: Reached,
     /// Milliseconds of `server.keepalive`.
     keepalive: AtomicU64,
 }
@@ -74,6 +76,7 @@ impl Connectors {
     pub fn reload(&self, prepared: Prepared) {
         self.tls.replace(prepared.0);
         self.names.clear();
+        self.reached.clear();
     }
 }
 
@@ -92,6 +95,7 @@ pub async fn connect(target: &Target, connectors: &Connectors) -> Result<Upstrea
     if outcome.is_err() {
         connectors.names.forget(&target.node);
     }
+    connectors.reached.note(&target.node, &outcome);
     outcome
 }
 

@@ -7,6 +7,7 @@ mod cancel;
 mod connect;
 mod dial;
 mod error;
+mod reach;
 mod resolve;
 mod sign_in;
 mod transport;
@@ -21,6 +22,7 @@ use crate::types::{DbName, NodeAddr, RoleName, ScramClientKey, Secret};
 pub use cancel::{ServerCancel, cancel};
 pub use connect::{Connectors, Prepared, UnusableTls, connect};
 pub use error::{ConnectError, ServerError, SignInError};
+pub use reach::Reach;
 
 /// What to connect to, and as whom.
 #[derive(Debug, Clone)]
