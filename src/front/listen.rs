@@ -170,7 +170,7 @@ pub async fn run(
     listener: Arc<Listener>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let mut short = false;
+    let mut short = None;
     loop {
         let accepted = tokio::select! {
             // Cancel-safe: a client that was not returned is still in the kernel's queue.
@@ -180,13 +180,14 @@ pub async fn run(
         };
         match accepted {
             Ok((socket, ends)) => {
-                if std::mem::take(&mut short) {
+                if short.take().is_some() {
                     info!(address = ?bound.address, "accepting clients again");
                 }
                 tokio::spawn(Arc::clone(&front).serve(socket, Arc::clone(&listener), ends));
             }
             Err(error) if is_shortage(&error) => {
-                if !std::mem::replace(&mut short, true) {
+                if short.is_none() {
+                    short = front.short().enter(usize::MAX);
                     warn!(address = ?bound.address, %error, "cannot accept clients for now");
                 }
                 tokio::time::sleep(PAUSE).await;

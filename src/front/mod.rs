@@ -70,6 +70,8 @@ pub struct Front {
     dispatch: Box<dyn Dispatch>,
     clients: Gauge,
     overflow: Gauge,
+    /// Listeners that accept nobody for now, for want of descriptors.
+    short: Gauge,
     /// TLS handshakes that may use a processor at the same time.
     handshakes: Fair,
     journal: Arc<Journal>,
@@ -94,6 +96,7 @@ impl Front {
             dispatch: Box::new(dispatch),
             clients: Gauge::default(),
             overflow: Gauge::default(),
+            short: Gauge::default(),
             handshakes: Fair::new(cores.div_ceil(2)),
             journal: Arc::default(),
             console: None,
@@ -134,6 +137,11 @@ impl Front {
         let console = self.console.as_ref();
         let own = console.and_then(|console| console.cancel(process_id, key));
         own.unwrap_or_else(|| self.dispatch.cancel(process_id, key))
+    }
+
+    /// The listeners that accept nobody for now, for want of descriptors.
+    pub fn short(&self) -> &Gauge {
+        &self.short
     }
 
     /// Serves one client until a worker has it or its connection has ended. A socket without `ends`

@@ -100,6 +100,16 @@ impl FrontSettings {
         self.console.iter().find(|user| user.name.as_str() == name)
     }
 
+    /// The tenants.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// How many clients the whole proxy may have.
+    pub fn max_clients(&self) -> usize {
+        self.max_clients
+    }
+
     /// The clients of a tenant, if it is one of this snapshot.
     pub fn tenant_clients(&self, tenant: TenantId) -> Option<&Gauge> {
         self.tenant_clients.get(&tenant)
