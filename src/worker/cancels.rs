@@ -11,6 +11,7 @@ use super::clients::ClientState;
 use super::inbox::{CancelOutcome, Done, Message};
 use super::run::{Turn, Worker};
 use super::servers::Server;
+use super::stats::Ended;
 use crate::error::{ClientError, SqlState};
 use crate::upstream::{ServerCancel, cancel};
 
@@ -139,7 +140,9 @@ impl Worker {
         server.cancels -= 1;
         server.cancelling = Vec::new();
         // The request may still be on its way: it must not meet another client's query.
-        server.doubtful |= outcome == CancelOutcome::Unknown;
+        if outcome == CancelOutcome::Unknown {
+            server.doubtful = Some(Ended::Unclean);
+        }
         if let super::servers::ServerState::Leased(client) = server.state {
             let serial = self.clients[client].serial;
             self.ready.push_back(Turn::Client(client, serial));

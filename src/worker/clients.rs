@@ -219,7 +219,7 @@ impl Worker {
             frame::put(&mut refusal, b'E', &[&as_fatal(&fault)]);
             let _gone = self.clients[slot].socket.send(&refusal);
             // The list of settings it has now is in doubt.
-            self.servers[server].doubtful = true;
+            self.servers[server].doubtful = Some(Ended::Unclean);
             return self.client_gone(slot);
         }
         let link = &mut self.servers[server].link;

@@ -244,7 +244,7 @@ impl Worker {
             cancel: std::sync::Arc::new(cancel),
             cancels: 0,
             cancelling: Vec::new(),
-            doubtful: false,
+            doubtful: None,
             connected: self.micros,
             dies: if life == 0 {
                 NEVER

@@ -263,7 +263,7 @@ impl Worker {
             state: self.does(server),
             socket: self.socket_row(&server.socket, server.connected),
             requested: self.time_of_day(requested),
-            close_needed: server.generation != pool.generation || server.doubtful,
+            close_needed: server.generation != pool.generation || server.doubtful.is_some(),
             client: client.map(|client| self.id(client.serial)),
             process_id: server.process_id,
             application_name: client

@@ -29,8 +29,8 @@ pub(super) struct Server {
     pub(super) cancels: u32,
     /// Who asked for them and waits for their end.
     pub(super) cancelling: Vec<Done>,
-    /// Never to be lent again.
-    pub(super) doubtful: bool,
+    /// Never to be lent again, and why.
+    pub(super) doubtful: Option<Ended>,
     pub(super) dies: Millis,
     pub(super) connected: Micros,
     pub(super) deadline: Deadline,
@@ -72,7 +72,7 @@ impl Worker {
         let pool = &mut self.pools[server.pool];
         let surplus = pool.open > pool.limits().size;
         let outdated = server.generation != pool.generation || server.dies <= now;
-        if server.doubtful || outdated || surplus || pool.is_paused() {
+        if server.doubtful.is_some() || outdated || surplus || pool.is_paused() {
             let why = self.why_not_again(slot);
             return self.close_server(slot, why);
         }
@@ -119,8 +119,8 @@ impl Worker {
     fn why_not_again(&self, slot: usize) -> Ended {
         let server = &self.servers[slot];
         let pool = &self.pools[server.pool];
-        if server.doubtful {
-            Ended::Unclean
+        if let Some(why) = server.doubtful {
+            why
         } else if pool.is_paused() {
             Ended::Paused
         } else if server.generation != pool.generation {
@@ -245,7 +245,7 @@ impl Worker {
             && session.at_boundary()
             && server.socket.is_clear()
             && server.cancels == 0
-            && !server.doubtful
+            && server.doubtful.is_none()
             && !server.link.fresh().replicates();
         let marked = session_mode || session.pin().is_some();
         if resting && !marked {
@@ -257,11 +257,12 @@ impl Worker {
         {
             self.own_query(slot, Purpose::Reset);
         } else {
-            let why = if server.doubtful || resting {
+            let left = if resting {
                 Ended::Unclean
             } else {
                 Ended::Abandoned
             };
+            let why = server.doubtful.unwrap_or(left);
             self.close_server(slot, why);
         }
     }
@@ -295,7 +296,8 @@ impl Worker {
         if let ServerState::Leased(client) = self.servers[slot].state {
             let link = &self.servers[slot].link;
             let (told, error) = (link.said_fatal(), lost(link, why));
-            self.servers[slot].doubtful = true;
+            // Its client's end is that of the connection, too: counted as what it is.
+            self.servers[slot].doubtful = Some(Ended::Lost);
             if told {
                 self.client_gone(client);
             } else {
