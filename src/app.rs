@@ -1,9 +1,10 @@
 //! The composition root: from a configuration to a proxy that serves, and its life until it ends.
 //!
 //! The only place that knows every part. Two of them run in one process without knowing of each
-//! other. Logins run on one runtime, dialling on another, the console on a third; queries on the
-//! workers.
+//! other. Logins run on one runtime, dialling on another, the console and HTTP on a third; queries
+//! on the workers.
 
+mod control;
 mod ending;
 mod files;
 mod reload;
@@ -33,6 +34,7 @@ use crate::worker::{Surroundings, Threads, Workers};
 pub use files::Watch;
 pub use reload::{Fault, Faults, ReloadError, Reloaded, check_files};
 
+use control::{Control, ReloadCounts, Watched};
 use ending::{Ending, Operators};
 use reload::{Parts, Reloads};
 
@@ -55,6 +57,9 @@ pub enum AppError {
     /// An address.
     #[error("cannot listen on {0}: {1}")]
     Listen(ListenAddr, std::io::Error),
+    /// The address for HTTP.
+    #[error("cannot serve HTTP on {0}: {1}")]
+    Http(SocketAddr, std::io::Error),
     /// Threads, signals.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
@@ -77,9 +82,10 @@ pub struct App {
     logs: Option<Logs>,
     addresses: Vec<ListenAddr>,
     shutdown: watch::Sender<bool>,
+    reload_counts: ReloadCounts,
+    control: Control,
     logins: Runtime,
     _dialler: Runtime,
-    _control: Runtime,
 }
 
 /// What a proxy has of the process that it runs in, where it is not alone there.
@@ -102,7 +108,7 @@ impl App {
         raise_descriptor_limit(crate::config::descriptors(&config));
         let logins = runtime("login", 2, Thread::Yields)?;
         let dialler = runtime("dial", 1, Thread::Equal)?;
-        let control = runtime("control", 1, Thread::Equal)?;
+        let control = Control::new()?;
         let budget = Budget::default();
         budget.configure(limits(&config));
         let connectors = Arc::new(Connectors::default());
@@ -126,7 +132,7 @@ impl App {
                 switches: switches.clone(),
                 budget: budget.clone(),
                 clients: front.clients().clone(),
-                runtime: control.handle().clone(),
+                runtime: control.handle(),
             },
             View {
                 config: Arc::clone(&config),
@@ -152,12 +158,14 @@ impl App {
             logs: outside.logs,
             addresses: Vec::new(),
             shutdown,
+            reload_counts: ReloadCounts::new(),
+            control,
             logins,
             _dialler: dialler,
-            _control: control,
         };
         app.announce(&app.config());
         app.listen()?;
+        app.serve_http()?;
         Ok(app)
     }
 
@@ -179,6 +187,28 @@ impl App {
                 .spawn(listen::run(bound, front, Arc::new(listener), shutdown));
         }
         Ok(())
+    }
+
+    fn serve_http(&mut self) -> Result<(), AppError> {
+        let Some(address) = self.config().server.http else {
+            return Ok(());
+        };
+        let watched = Watched {
+            front: Arc::clone(&self.front),
+            workers: self.workers.clone(),
+            budget: self.budget.clone(),
+            connectors: Arc::clone(&self.connectors),
+            switches: self.switches.clone(),
+            shutdown: self.shutdown.subscribe(),
+            reloads: self.reload_counts.clone(),
+            listeners: self.addresses.len(),
+        };
+        self.control.serve_http(address, watched)
+    }
+
+    /// Where metrics and health are served, if they are: the port that was picked.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.control.http()
     }
 
     /// Where it listens, in the order of the configuration.

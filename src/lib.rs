@@ -12,7 +12,7 @@
 //!
 //! Layers, lowest first; a module uses only lower ones, which `tests/layers.rs` checks: `types`
 //! `error` `gauge` `lines`, then `wire` `config`, `tls` `logs`, `auth` `stream`, `tenant`, `session`,
-//! `upstream`, `worker`, `console` `demo`, `front`, `app`, `cli`.
+//! `upstream`, `worker`, `console` `demo` `http`, `front`, `app`, `cli`.
 
 pub mod app;
 pub mod auth;
@@ -23,6 +23,7 @@ pub mod demo;
 pub mod error;
 pub mod front;
 pub mod gauge;
+pub mod http;
 pub mod lines;
 pub mod logs;
 pub mod session;

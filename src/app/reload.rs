@@ -171,6 +171,7 @@ impl App {
             None => Err(ReloadError::NoFile),
         };
         let outcome = draft.and_then(|draft| self.adopt(&mut reloads, draft));
+        self.reload_counts.note(&outcome);
         match &outcome {
             Ok(reloaded) => reloaded.log(),
             Err(why) => error!("configuration not reloaded: {}", one_line(why)),
@@ -200,7 +201,9 @@ impl App {
     /// # Errors
     /// What it names and that cannot be used; then nothing has changed.
     pub fn reload(&self, config: Config) -> Result<Reloaded, ReloadError> {
-        let reloaded = self.apply(&mut self.reloads(), config)?;
+        let outcome = self.apply(&mut self.reloads(), config);
+        self.reload_counts.note(&outcome);
+        let reloaded = outcome?;
         reloaded.log();
         Ok(reloaded)
     }

@@ -30,6 +30,8 @@ pub(super) fn serve(path: &Path, started: impl FnOnce()) -> Result<(), Failure> 
     app::serve(config, outside, |_| started()).map_err(|error| match error {
         AppError::Config(errors) => Failure::Config(errors),
         AppError::Unusable(faults) => Failure::Unusable(faults),
-        error @ (AppError::Listen(..) | AppError::Start(_)) => Failure::Failed(error.into()),
+        error @ (AppError::Listen(..) | AppError::Http(..) | AppError::Start(_)) => {
+            Failure::Failed(error.into())
+        }
     })
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::Config;
 
 /// Descriptors that are neither a client's nor a server connection's: logs, pollers, timers,
-/// cancel requests in flight, name lookups.
+/// cancel requests in flight, name lookups, up to 64 of HTTP.
 const RESERVE: u64 = 128;
 
 /// The most descriptors that a proxy with this configuration has open at once.

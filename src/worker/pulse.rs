@@ -62,3 +62,61 @@ impl Pulse {
         beats
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::worker::inbox::Inbox;
+
+    const MOMENT: Duration = Duration::from_millis(20);
+
+    /// Workers that are nothing but their inboxes.
+    fn workers(count: usize) -> (Workers, Vec<mio::Poll>) {
+        let polls: Vec<_> = (0..count).map(|_| mio::Poll::new().unwrap()).collect();
+        let inboxes = polls.iter().map(|poll| Inbox::new(poll).unwrap());
+        let workers = Workers {
+            inboxes: inboxes.collect(),
+            process_ids: Arc::default(),
+            suspended: Arc::default(),
+        };
+        (workers, polls)
+    }
+
+    fn questions(inbox: &Inbox) -> Vec<oneshot::Sender<Box<WorkerRow>>> {
+        let taken = inbox.take().into_iter();
+        let to = |message| match message {
+            Message::Question(Question::Worker(to)) => Some(to),
+            _ => None,
+        };
+        taken.filter_map(to).collect()
+    }
+
+    #[tokio::test]
+    async fn who_lives_who_has_ended_and_who_is_stuck_are_told_apart() {
+        let (workers, _polls) = workers(3);
+        let inboxes = Arc::clone(&workers.inboxes);
+        inboxes[1].close();
+        let mut pulse = Pulse::new(workers);
+        let answering = tokio::spawn(async move {
+            // Asked in the first poll of `feel`, before this task runs.
+            for to in questions(&inboxes[0]) {
+                to.send(Box::default()).unwrap();
+            }
+            inboxes
+        });
+        let beats = pulse.feel(MOMENT).await;
+        assert!(
+            matches!(beats[..], [Beat::Row(_), Beat::Ended, Beat::Silent]),
+            "{beats:?}"
+        );
+        let inboxes = answering.await.unwrap();
+        pulse.feel(MOMENT).await;
+        let mut open = questions(&inboxes[2]);
+        assert_eq!(open.len(), 1, "who is stuck is asked once");
+        open.remove(0).send(Box::default()).unwrap();
+        let beats = pulse.feel(MOMENT).await;
+        assert!(matches!(beats[2], Beat::Row(_)), "its late answer counts");
+    }
+}

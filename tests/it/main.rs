@@ -18,6 +18,7 @@ mod console;
 mod copy;
 mod failures;
 mod hostile;
+mod http;
 mod isolation;
 mod leases;
 mod live;

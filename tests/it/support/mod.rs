@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod frames;
+pub mod http;
 pub mod patience;
 pub mod postgres;
 pub mod proxy;
