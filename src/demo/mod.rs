@@ -26,6 +26,9 @@ pub use self::scratch::ScratchDir;
 /// Where a user of PgBouncer looks first; another port is taken if it is in use.
 const USUAL_PORT: u16 = 6432;
 
+/// For metrics and health; another one is taken if it is in use.
+const USUAL_HTTP_PORT: u16 = 9432;
+
 /// A demo could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
@@ -56,6 +59,7 @@ pub struct Demo {
     primary: Cluster,
     dir: ScratchDir,
     port: u16,
+    http: u16,
     tenants: Vec<SampleTenant>,
     clients: Clients,
 }
@@ -81,12 +85,14 @@ impl Demo {
         let tenants = tenants::provision(&primary)?;
         progress("tenants acme, globex and initech, each with a database and pgbench tables");
         let dir = ScratchDir::new("tenantry-demo-").map_err(io_error("a temporary directory"))?;
-        let port = proxy_port().map_err(io_error("looking for a free port"))?;
+        let port = free_port(USUAL_PORT).map_err(io_error("looking for a free port"))?;
+        let http = free_port(USUAL_HTTP_PORT).map_err(io_error("looking for a free port"))?;
         let demo = Self {
             replica,
             primary,
             dir,
             port,
+            http,
             tenants,
             clients: Clients::of(&binaries),
         };
@@ -105,6 +111,11 @@ impl Demo {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Where it is going to serve metrics and health.
+    pub fn http_address(&self) -> String {
+        format!("127.0.0.1:{}", self.http)
+    }
+
     fn write_certificate(&self) -> Result<(), DemoError> {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let made = rcgen::generate_simple_self_signed(names)?;
@@ -115,13 +126,14 @@ impl Demo {
     fn write_config(&self) -> Result<(), DemoError> {
         let dir = self.dir.path().display();
         let mut text = format!(
-            "[server]\nlisten = [\"{}\"]\nmax_clients = 2000\ndrain_timeout = \"2s\"\n\n\
+            "[server]\nlisten = [\"{}\"]\nhttp = \"{}\"\nmax_clients = 2000\ndrain_timeout = \"2s\"\n\n\
              [server.tls]\nmode = \"allow\"\n\
              certificate = \"{dir}/server.crt\"\nprivate_key = \"{dir}/server.key\"\n\n\
              [auth]\nsecret = \"{}\"\n\n[log]\nlevel = \"warn\"\n\n\
              [[cluster]]\nname = \"demo\"\nprimary = \"127.0.0.1:{}\"\n\
              max_connections = 80\ntls = \"disable\"\n",
             self.address(),
+            self.http_address(),
             random_password()?.expose(),
             self.primary.port()
         );
@@ -167,6 +179,11 @@ impl fmt::Display for Demo {
         for (name, server) in [("primary", &self.primary), ("replica", &self.replica)] {
             writeln!(f, "  {name}  {psql} '{}'", server.superuser_url("postgres"))?;
         }
+        let http = self.http_address();
+        writeln!(
+            f,
+            "Metrics: http://{http}/metrics, health: http://{http}/health/ready"
+        )?;
         writeln!(f, "Configuration: {}", self.config_path().display())
     }
 }
@@ -191,9 +208,9 @@ fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file())
 }
 
-fn proxy_port() -> io::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", USUAL_PORT))
-        .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
+fn free_port(usual: u16) -> io::Result<u16> {
+    let listener =
+        TcpListener::bind(("127.0.0.1", usual)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
     Ok(listener.local_addr()?.port())
 }
 
@@ -244,6 +261,7 @@ mod tests {
 
         let shown = demo.to_string();
         assert_eq!(shown.matches("pgbench -n -S").count(), 3, "{shown}");
+        assert_eq!(shown.matches("/metrics").count(), 1, "{shown}");
         let config = fs::read_to_string(demo.config_path()).expect("a configuration");
         assert!(
             !config.contains(acme.client_password.expose()),
