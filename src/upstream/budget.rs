@@ -4,23 +4,37 @@
 //! and nobody overtakes. Usable from any thread, never blocks for long, no runtime. A [`Permit`]
 //! is to be held until the server has closed its side.
 //!
+//! While one process takes over from another both share one budget: one is the arbiter, the others
+//! borrow. A borrower hands out nothing itself: who waits there waits in the arbiter's line, and
+//! what is given back there goes back to the arbiter. How the two talk: [`super::lending`].
+//!
 //! It lacks a fair share between tenants.
+
+mod sharing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::lending::{LinkId, Note};
 use crate::types::NodeAddr;
+use sharing::Shared;
 
 /// The budgets of all nodes. Clones are the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Budget(Arc<Mutex<HashMap<NodeAddr, Arc<NodeBudget>>>>);
+pub struct Budget(Arc<Mutex<Nodes>>);
+
+#[derive(Debug, Default)]
+struct Nodes {
+    by_name: HashMap<NodeAddr, Arc<NodeBudget>>,
+    shared: Shared,
+}
 
 impl Budget {
     /// The budget of a node that is configured.
     pub fn node(&self, node: &NodeAddr) -> Option<Arc<NodeBudget>> {
-        self.nodes().get(node).cloned()
+        self.nodes().by_name.get(node).cloned()
     }
 
     /// Takes over the limits of a configuration. A node that is no longer named keeps its budget
@@ -29,13 +43,12 @@ impl Budget {
         let mut named = Vec::new();
         let mut nodes = self.nodes();
         for (node, limit) in limits {
-            let budget = nodes
-                .entry(node)
-                .or_insert_with(|| Arc::new(NodeBudget::new(limit)));
-            named.push((Arc::clone(budget), limit));
+            named.push((nodes.node(&node, limit), limit));
         }
         // Who is named is held by `named`, too.
-        nodes.retain(|_, budget| Arc::strong_count(budget) > 1);
+        nodes
+            .by_name
+            .retain(|_, budget| Arc::strong_count(budget) > 1);
         drop(nodes);
         for (budget, limit) in named {
             budget.set_limit(limit);
@@ -46,6 +59,7 @@ impl Budget {
     pub fn all(&self) -> Vec<(NodeAddr, Arc<NodeBudget>)> {
         let mut all: Vec<_> = self
             .nodes()
+            .by_name
             .iter()
             .map(|(node, b)| (node.clone(), Arc::clone(b)))
             .collect();
@@ -53,8 +67,18 @@ impl Budget {
         all
     }
 
-    fn nodes(&self) -> MutexGuard<'_, HashMap<NodeAddr, Arc<NodeBudget>>> {
+    fn nodes(&self) -> MutexGuard<'_, Nodes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Nodes {
+    fn node(&mut self, node: &NodeAddr, limit: usize) -> Arc<NodeBudget> {
+        let Self { by_name, shared } = self;
+        let budget = by_name
+            .entry(node.clone())
+            .or_insert_with(|| Arc::new(NodeBudget::new(node.clone(), limit, shared.clone())));
+        Arc::clone(budget)
     }
 }
 
@@ -70,10 +94,22 @@ pub struct Waiter {
 /// Called once, outside of every lock, by whatever thread gives a place back.
 type Grant = Box<dyn FnOnce(Permit) + Send>;
 
+/// A place in a line: who came first is first; of those that came together, who asked first.
+type Turn = (u64, u64);
+
+struct InLine {
+    waiter: Waiter,
+    grant: Grant,
+    /// The borrower that it waits for, if any.
+    behalf: Option<LinkId>,
+}
+
 /// The budget of one node.
 pub struct NodeBudget {
+    node: NodeAddr,
     state: Mutex<State>,
-    /// `since` of the first waiter, `u64::MAX` without one: read by workers at every release.
+    /// `since` of the first waiter of all processes, `u64::MAX` without one: read by workers at
+    /// every release.
     owed_since: AtomicU64,
 }
 
@@ -81,24 +117,31 @@ struct State {
     limit: usize,
     taken: usize,
     next_ticket: u64,
-    /// By ticket, so in order of arrival.
-    waiting: BTreeMap<u64, (Waiter, Grant)>,
+    waiting: BTreeMap<Turn, InLine>,
+    shared: Shared,
+    /// Since when somebody waits at the arbiter; `u64::MAX`: nobody does.
+    owed_there: u64,
     /// A thread is handing out places: whoever gives one back meanwhile leaves it to that thread.
     /// So grants come in order, and a grant that drops its permit does not recurse.
     dispatching: bool,
 }
 
 impl NodeBudget {
-    fn new(limit: usize) -> Self {
-        let waiting = BTreeMap::new();
+    fn new(node: NodeAddr, limit: usize, shared: Shared) -> Self {
+        if let Some(arbiter) = &shared.arbiter {
+            arbiter.tell(&node, Note::Has { taken: 0, limit });
+        }
         let state = State {
             limit,
             taken: 0,
             next_ticket: 0,
-            waiting,
+            waiting: BTreeMap::new(),
+            shared,
+            owed_there: u64::MAX,
             dispatching: false,
         };
         Self {
+            node,
             state: Mutex::new(state),
             owed_since: AtomicU64::new(u64::MAX),
         }
@@ -107,7 +150,8 @@ impl NodeBudget {
     /// A permit, if a place is free and nobody waits for it.
     pub fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
         let mut state = self.lock();
-        if state.taken >= state.limit || !state.waiting.is_empty() {
+        let full = state.taken >= state.limit || !state.waiting.is_empty();
+        if full || state.shared.arbiter.is_some() {
             return None;
         }
         state.taken += 1;
@@ -120,22 +164,43 @@ impl NodeBudget {
     /// Dropping the ticket leaves the line. If the grant was already under way it comes
     /// nevertheless; dropping its permit gives the place to the next.
     pub fn enqueue(self: &Arc<Self>, waiter: Waiter, grant: Grant) -> Ticket {
-        let number = {
+        self.enqueue_for(None, waiter, grant)
+    }
+
+    /// The same on behalf of a borrower.
+    pub(super) fn enqueue_for(
+        self: &Arc<Self>,
+        behalf: Option<LinkId>,
+        waiter: Waiter,
+        grant: Grant,
+    ) -> Ticket {
+        let turn = {
             let mut state = self.lock();
             let number = state.next_ticket;
             state.next_ticket += 1;
-            state.waiting.insert(number, (waiter, grant));
-            self.publish(&state);
-            number
+            let turn = (waiter.since, number);
+            let entry = InLine {
+                waiter,
+                grant,
+                behalf,
+            };
+            state.waiting.insert(turn, entry);
+            self.publish(&mut state);
+            state.ask(&self.node, turn);
+            turn
         };
         self.dispatch();
+        if self.lock().waiting.contains_key(&turn) {
+            self.tell_borrowers(behalf, Note::Evict);
+        }
         Ticket {
             node: Arc::clone(self),
-            number,
+            turn,
         }
     }
 
-    /// Since when the first in line has waited; `u64::MAX` if nobody does. One relaxed load.
+    /// Since when the first in line has waited, here or in a process that shares the budget;
+    /// `u64::MAX` if nobody does. One relaxed load.
     pub fn owed_since(&self) -> u64 {
         self.owed_since.load(Ordering::Relaxed)
     }
@@ -145,7 +210,7 @@ impl NodeBudget {
         self.lock()
             .waiting
             .first_key_value()
-            .map(|(_, (waiter, _))| *waiter)
+            .map(|(_, entry)| entry.waiter)
     }
 
     /// How many wait.
@@ -169,14 +234,20 @@ impl NodeBudget {
     }
 
     fn release(self: &Arc<Self>) {
-        self.lock().taken -= 1;
+        let mut state = self.lock();
+        state.taken -= 1;
+        state.tell_arbiter(&self.node, Note::Return);
+        drop(state);
         self.dispatch();
     }
 
-    fn cancel(&self, number: u64) {
+    fn cancel(&self, turn: Turn) {
         let mut state = self.lock();
-        let removed = state.waiting.remove(&number);
-        self.publish(&state);
+        let removed = state.waiting.remove(&turn);
+        if removed.is_some() {
+            self.publish(&mut state);
+            state.tell_arbiter(&self.node, Note::Withdraw { number: turn.1 });
+        }
         drop(state);
         // Its grant may own anything: dropped outside of the lock.
         drop(removed);
@@ -191,12 +262,6 @@ impl NodeBudget {
         while let Some(grant) = mine.next() {
             grant(Permit(Arc::clone(self)));
         }
-    }
-
-    fn publish(&self, state: &State) {
-        let first = state.waiting.first_key_value();
-        let since = first.map_or(u64::MAX, |(_, (waiter, _))| waiter.since);
-        self.owed_since.store(since, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -228,17 +293,17 @@ impl Dispatching<'_> {
         if state.dispatching && !self.owned {
             return None;
         }
-        let due = (state.taken < state.limit)
+        let due = (state.taken < state.limit && state.shared.arbiter.is_none())
             .then(|| state.waiting.pop_first())
             .flatten();
         // In the same critical section as the look at the line: nobody who gives a place back
         // after it can take this thread for one that will look again.
         self.owned = due.is_some();
         state.dispatching = self.owned;
-        let (_, (_, grant)) = due?;
+        let (_, entry) = due?;
         state.taken += 1;
-        self.node.publish(&state);
-        Some(grant)
+        self.node.publish(&mut state);
+        Some(entry.grant)
     }
 }
 
@@ -266,12 +331,12 @@ impl Drop for Permit {
 #[must_use = "dropping it leaves the line"]
 pub struct Ticket {
     node: Arc<NodeBudget>,
-    number: u64,
+    turn: Turn,
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.node.cancel(self.number);
+        self.node.cancel(self.turn);
     }
 }
 
