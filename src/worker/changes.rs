@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Keeping;
 use super::clients::{removed, shutdown};
 use super::pool::Pool;
 use super::run::{Phase, Worker};
@@ -133,6 +134,15 @@ impl Worker {
             };
             client.doom = why(client.role.as_str()).map(Box::new);
             self.settle_unleased(slot);
+        }
+    }
+
+    /// Fills pools up again, or leaves unused server connections to their `idle_timeout`.
+    pub(super) fn keep_open(&mut self, keeping: Keeping) {
+        self.keeping = keeping;
+        let pools: Vec<usize> = self.pools.iter().map(|(slot, _)| slot).collect();
+        for slot in pools {
+            self.fill(slot);
         }
     }
 

@@ -29,7 +29,7 @@ impl Worker {
         if self.phase > Phase::Serving || self.pools[slot].ticket.is_some() {
             return;
         }
-        for _ in 0..self.pools[slot].wanted() {
+        for _ in 0..self.pools[slot].wanted(self.keeping) {
             let now = self.now;
             let pool = &mut self.pools[slot];
             let attempt = pool.backoff.may_try(now);
@@ -84,7 +84,7 @@ impl Worker {
     pub(super) fn granted(&mut self, slot: usize, permit: Permit) {
         let pool = &mut self.pools[slot];
         pool.ticket = None;
-        if pool.wanted() == 0 {
+        if pool.wanted(self.keeping) == 0 {
             return;
         }
         match pool.backoff.may_try(self.now) {

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::{Poll, Token, Waker};
 
-use super::NewClient;
 use super::admin::Order;
 use super::report::Question;
 use super::slow::SlowLog;
+use super::{Keeping, NewClient};
 use crate::session::Setting;
 use crate::tenant::Tenant;
 use crate::types::{NodeAddr, TenantId};
@@ -61,6 +61,7 @@ pub(super) enum Message {
         serial: u64,
         found: tokio::sync::oneshot::Sender<bool>,
     },
+    Keep(Keeping),
     Drain,
     Stop,
 }

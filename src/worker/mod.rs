@@ -100,6 +100,10 @@ pub struct Workers {
 #[derive(Debug)]
 pub struct Carried(mpsc::Receiver<Nothing>);
 
+/// Held by somebody outside of the workers who has to do with a cancel request, too.
+#[derive(Debug, Clone)]
+pub struct Carrying(#[expect(dead_code, reason = "its end tells")] inbox::Done);
+
 impl Carried {
     /// Of a request that nobody has to do with.
     pub fn at_once() -> Self {
@@ -110,6 +114,15 @@ impl Carried {
     pub async fn end(mut self) {
         let _nothing = self.0.recv().await;
     }
+}
+
+/// Whether server connections are kept open that nobody uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// As `min_size` says.
+    Warm,
+    /// None: another process serves new clients.
+    Nothing,
 }
 
 /// Never sent: only the end of the channel tells something.
@@ -171,6 +184,12 @@ impl Workers {
     /// Returned is what tells the end: clients take the end of their cancel connection for the
     /// word that no later query of theirs will be hit.
     pub fn cancel(&self, process_id: i32, key: &[u8]) -> Carried {
+        self.cancel_beside(process_id, key).1
+    }
+
+    /// The same for a request that others carry out, too: it ends when they have dropped what is
+    /// returned beside it.
+    pub fn cancel_beside(&self, process_id: i32, key: &[u8]) -> (Carrying, Carried) {
         let (done, carried) = mpsc::channel(1);
         for (worker, client) in self.process_ids.candidates(process_id, self.inboxes.len()) {
             self.inboxes[worker].put(Message::Cancel {
@@ -179,7 +198,7 @@ impl Workers {
                 done: done.clone(),
             });
         }
-        Carried(carried)
+        (Carrying(done), Carried(carried))
     }
 
     /// Tells the tenant's worker that it changed.
@@ -192,6 +211,13 @@ impl Workers {
     pub fn tenant_removed(&self, tenant: &Tenant) {
         let home = tenant.id.0 as usize % self.inboxes.len();
         self.inboxes[home].put(Message::TenantRemoved(tenant.id));
+    }
+
+    /// From now on, whether unused server connections are kept open.
+    pub fn keep(&self, keeping: Keeping) {
+        for inbox in &*self.inboxes {
+            inbox.put(Message::Keep(keeping));
+        }
     }
 
     /// Lets transactions finish and closes everything else; workers end when the last one has.
@@ -209,7 +235,7 @@ impl Workers {
     }
 
     /// Somebody waits for a permit of this node: idle connections to it should close.
-    fn evict(&self, node: &crate::types::NodeAddr) {
+    pub fn evict(&self, node: &crate::types::NodeAddr) {
         for inbox in &*self.inboxes {
             inbox.put(Message::Evict(node.clone()));
         }

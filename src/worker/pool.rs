@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::Keeping;
 use super::deadlines::{Deadline, Millis, millis};
 use super::inbox::Done;
 use super::stats::Stats;
@@ -328,17 +329,21 @@ impl Pool {
         }
     }
 
+    /// How many server connections are kept open although nobody uses them.
+    pub(super) fn warm(&self, keeping: Keeping) -> usize {
+        match keeping {
+            Keeping::Warm if self.deserted.is_none() => self.limits().min_size,
+            Keeping::Warm | Keeping::Nothing => 0,
+        }
+    }
+
     /// How many further server connections are wanted now.
-    pub(super) fn wanted(&self) -> usize {
+    pub(super) fn wanted(&self, keeping: Keeping) -> usize {
         if self.removed || self.tenant.config.status == TenantStatus::Suspended {
             return 0;
         }
         let have = self.open + self.dialling;
-        let warm = if self.deserted.is_some() {
-            0
-        } else {
-            self.limits().min_size
-        };
+        let warm = self.warm(keeping);
         // In session mode whoever waits has found no idle one that fits.
         let idle = if self.is_session() {
             0

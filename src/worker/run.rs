@@ -17,7 +17,7 @@ use super::servers::Server;
 use super::slow::Slow;
 use super::stats::{Micros, Tallies};
 use super::suspension::Suspension;
-use super::{Surroundings, Workers};
+use super::{Keeping, Surroundings, Workers};
 use crate::session::WHOLE;
 use crate::tenant::Tenant;
 use crate::types::{NodeAddr, TenantId};
@@ -87,6 +87,7 @@ pub(super) struct Worker {
     pub(super) spare: Vec<Vec<u8>>,
     pub(super) ready: VecDeque<Turn>,
     pub(super) phase: Phase,
+    pub(super) keeping: Keeping,
 }
 
 /// A socket's token: what it is, its slot, and the low bits of its serial number, by which an
@@ -133,6 +134,7 @@ impl Worker {
             spare: Vec::new(),
             ready: VecDeque::new(),
             phase: Phase::Serving,
+            keeping: Keeping::Warm,
         }
     }
 
@@ -311,6 +313,7 @@ impl Worker {
                 // Who asked may be gone.
                 let _gone = found.send(self.kill_client(serial));
             }
+            Message::Keep(keeping) => self.keep_open(keeping),
             Message::Drain => self.drain(),
             Message::Stop => self.stop(),
         }

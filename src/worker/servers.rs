@@ -273,7 +273,7 @@ impl Worker {
             ServerState::Idle { since } => {
                 let server = &self.servers[slot];
                 let pool = &self.pools[server.pool];
-                let kept = pool.open <= pool.limits().min_size && pool.deserted.is_none();
+                let kept = pool.open <= pool.warm(self.keeping);
                 let idle = after(since, pool.limits().idle_timeout);
                 if server.dies <= self.now {
                     self.close_server(slot, Ended::Lifetime);
