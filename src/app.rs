@@ -4,13 +4,16 @@
 //! other. Logins run on one runtime, dialling on another, the console and HTTP on a third; queries
 //! on the workers.
 
+mod beat;
 mod control;
 mod ending;
 mod files;
 mod reload;
+mod sockets;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,13 +21,15 @@ use arc_swap::ArcSwap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigErrors, ListenAddr, Source};
 use crate::console::{self, Console, View};
-use crate::front::{Front, listen};
+use crate::front::Front;
 use crate::logs::Logs;
+use crate::systemd::{self, Word};
+use crate::takeover::{Desk, Neighbours, Station, TakeoverError};
 use crate::tenant::Registry;
 use crate::tenant::switches::Switches;
 use crate::upstream::Connectors;
@@ -60,6 +65,12 @@ pub enum AppError {
     /// The address for HTTP.
     #[error("cannot serve HTTP on {0}: {1}")]
     Http(SocketAddr, std::io::Error),
+    /// The process that serves so far.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
+    /// A socket of the service manager.
+    #[error("the service manager has passed a socket at {0}, which no listener names")]
+    Passed(ListenAddr),
     /// Threads, signals.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
@@ -80,11 +91,10 @@ pub struct App {
     config: ArcSwap<Config>,
     reloads: Mutex<Reloads>,
     logs: Option<Logs>,
-    addresses: Vec<ListenAddr>,
-    shutdown: watch::Sender<bool>,
     reload_counts: ReloadCounts,
     control: Control,
-    logins: Runtime,
+    station: Arc<Station>,
+    _logins: Runtime,
     _dialler: Runtime,
 }
 
@@ -95,6 +105,8 @@ pub struct Outside {
     pub source: Option<Source>,
     /// What changes the log lines; without it their format and level stay.
     pub logs: Option<Logs>,
+    /// Listening sockets that the service manager has passed.
+    pub sockets: Vec<OwnedFd>,
 }
 
 impl App {
@@ -103,7 +115,8 @@ impl App {
         Self::start_with(config, Outside::default())
     }
 
-    /// Starts serving, with what a process has only once.
+    /// Starts serving, with what a process has only once. Takes over from the process at
+    /// `server.takeover`, if there is one.
     pub fn start_with(config: Config, outside: Outside) -> Result<Self, AppError> {
         raise_descriptor_limit(crate::config::descriptors(&config));
         let logins = runtime("login", 2, Thread::Yields)?;
@@ -125,7 +138,13 @@ impl App {
         connectors.reload(parts.servers);
         let (workers, threads) = Workers::start(config.server.workers, &around)?;
         let config = Arc::new(config);
-        let front = Front::new(parts.settings, workers.clone());
+        let neighbours = Neighbours::new(
+            workers.clone(),
+            budget.clone(),
+            logins.handle().clone(),
+            around.epoch,
+        );
+        let front = Front::new(parts.settings, Desk(Arc::clone(&neighbours)));
         let (console, asked) = Console::new(
             console::Around {
                 workers: workers.clone(),
@@ -140,7 +159,13 @@ impl App {
             },
         );
         let front = Arc::new(front.with_console(console.clone()));
-        let (shutdown, _) = watch::channel(false);
+        let opened = {
+            let _inside = logins.enter();
+            sockets::open(&config.server, outside.sockets)?
+        };
+        let http = control.open_http(config.server.http, opened.predecessor.is_some())?;
+        let path = config.server.takeover.clone();
+        let station = Station::new(path, Arc::clone(&front), neighbours, opened.listening);
         let mut app = Self {
             front,
             workers,
@@ -156,54 +181,31 @@ impl App {
                 source: outside.source,
             }),
             logs: outside.logs,
-            addresses: Vec::new(),
-            shutdown,
             reload_counts: ReloadCounts::new(),
             control,
-            logins,
+            station,
+            _logins: logins,
             _dialler: dialler,
         };
         app.announce(&app.config());
-        app.listen()?;
-        app.serve_http()?;
+        app.station.serve(opened.predecessor)?;
+        if let Some(http) = http {
+            app.control.serve_http(http, app.watched());
+        }
         Ok(app)
     }
 
-    fn listen(&mut self) -> Result<(), AppError> {
-        let _inside = self.logins.enter();
-        let listeners = self.config().server.listen.clone();
-        let tcp = listeners.iter().find_map(|l| match &l.address {
-            ListenAddr::Tcp(address) if address.port() != 0 => Some(address.port()),
-            ListenAddr::Tcp(_) | ListenAddr::Unix(_) => None,
-        });
-        for listener in listeners {
-            let bound = listen::bind(&listener.address, tcp.unwrap_or(UNIX_PORT))
-                .map_err(|e| AppError::Listen(listener.address.clone(), e))?;
-            info!(address = %bound.address(), "listening");
-            self.addresses.push(bound.address().clone());
-            let shutdown = self.shutdown.subscribe();
-            let front = Arc::clone(&self.front);
-            self.logins
-                .spawn(listen::run(bound, front, Arc::new(listener), shutdown));
-        }
-        Ok(())
-    }
-
-    fn serve_http(&mut self) -> Result<(), AppError> {
-        let Some(address) = self.config().server.http else {
-            return Ok(());
-        };
-        let watched = Watched {
+    fn watched(&self) -> Watched {
+        Watched {
             front: Arc::clone(&self.front),
             workers: self.workers.clone(),
             budget: self.budget.clone(),
             connectors: Arc::clone(&self.connectors),
             switches: self.switches.clone(),
-            shutdown: self.shutdown.subscribe(),
+            standing: self.station.standing(),
             reloads: self.reload_counts.clone(),
-            listeners: self.addresses.len(),
-        };
-        self.control.serve_http(address, watched)
+            listeners: self.addresses().len(),
+        }
     }
 
     /// Where metrics and health are served, if they are: the port that was picked.
@@ -212,14 +214,14 @@ impl App {
     }
 
     /// Where it listens, in the order of the configuration.
-    pub fn addresses(&self) -> &[ListenAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<ListenAddr> {
+        self.station.addresses()
     }
 
     /// The first TCP address it listens on.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
-        self.addresses.iter().find_map(|a| match a {
-            ListenAddr::Tcp(address) => Some(*address),
+        self.addresses().into_iter().find_map(|a| match a {
+            ListenAddr::Tcp(address) => Some(address),
             ListenAddr::Unix(_) => None,
         })
     }
@@ -251,7 +253,7 @@ impl App {
 
     /// Stops accepting, lets transactions finish for at most `limit`, then closes the rest.
     pub fn drain(&self, limit: Duration) {
-        self.shutdown.send_replace(true);
+        self.station.leave();
         self.workers.drain();
         let Some(threads) = self.lock_threads().take() else {
             return;
@@ -281,11 +283,12 @@ impl App {
 
 impl Drop for App {
     fn drop(&mut self) {
-        self.shutdown.send_replace(true);
+        self.station.leave();
         self.workers.stop();
         if let Some(threads) = self.lock_threads().take() {
             threads.join();
         }
+        self.station.close();
     }
 }
 
@@ -296,11 +299,13 @@ pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Re
     let app = Arc::new(App::start_with(config, outside)?);
     let signals = Builder::new_current_thread().enable_all().build()?;
     started(&app);
+    systemd::tell(Word::Ready);
     let watch = Watch::start(&app)?;
     let mut operators = signals.block_on(async { Operators::of(&app) })?;
     let ending = signals.block_on(until_ended(&app, &mut operators))?;
     drop(watch);
     info!(how = ?ending, "shutting down");
+    systemd::tell(Word::Stopping);
     let hurry = Arc::clone(&app);
     std::thread::scope(|scope| {
         let draining = scope.spawn(|| app.end(ending));
@@ -329,6 +334,7 @@ async fn until_ended(app: &Arc<App>, operators: &mut Operators) -> Result<Ending
     // One for the whole time: a signal during a reload must not be missed.
     let mut ended = std::pin::pin!(end_signal());
     let mut asked = std::pin::pin!(operators.ending(app));
+    let mut beat = std::pin::pin!(beat::beat(app));
     loop {
         tokio::select! {
             // Cancel-safe: signals that came are kept by the listener.
@@ -340,6 +346,8 @@ async fn until_ended(app: &Arc<App>, operators: &mut Operators) -> Result<Ending
                     error!("the reload did not end; the old configuration stays in force");
                 }
             }
+            // Cancel-safe: it goes on where it was.
+            () = &mut beat => return Ok(Ending::AtOnce),
             // Cancel-safe: it is the same wait all the time.
             ended = &mut ended => {
                 let drain = Ending::Orderly(console::Shutdown::Drain);

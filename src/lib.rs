@@ -12,7 +12,7 @@
 //!
 //! Layers, lowest first; a module uses only lower ones, which `tests/layers.rs` checks: `types`
 //! `error` `gauge` `lines`, then `wire` `config`, `tls` `logs`, `auth` `stream`, `tenant`, `session`,
-//! `upstream`, `worker`, `console` `demo` `http`, `front`, `app`, `cli`.
+//! `upstream`, `worker`, `console` `demo` `http`, `front`, `takeover` `systemd`, `app`, `cli`.
 
 pub mod app;
 pub mod auth;
@@ -28,6 +28,8 @@ pub mod lines;
 pub mod logs;
 pub mod session;
 pub mod stream;
+pub mod systemd;
+pub mod takeover;
 pub mod tenant;
 pub mod tls;
 pub mod types;

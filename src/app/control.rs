@@ -1,9 +1,10 @@
 //! What an operator looks at: a runtime of its own, so that logins and queries do not hold it up
 //! nor it them, and the HTTP port on it. It serves until the proxy is dropped, also while it drains.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
@@ -12,10 +13,14 @@ use tracing::info;
 use super::AppError;
 use crate::front::{Counts, Front};
 use crate::http::{self, Facts, Logins, Phase, Reloads, Site, Sources};
+use crate::takeover::Standing;
 use crate::tenant::switches::Switches;
 use crate::upstream::Connectors;
 use crate::upstream::budget::Budget;
 use crate::worker::Workers;
+
+/// How often it is tried to open a port that another process has.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// The runtime, and what runs on it.
 #[derive(Debug)]
@@ -31,7 +36,7 @@ pub(super) struct Watched {
     pub(super) budget: Budget,
     pub(super) connectors: Arc<Connectors>,
     pub(super) switches: Switches,
-    pub(super) shutdown: watch::Receiver<bool>,
+    pub(super) standing: watch::Receiver<Standing>,
     pub(super) reloads: ReloadCounts,
     pub(super) listeners: usize,
 }
@@ -50,26 +55,79 @@ impl Control {
         self.runtime.handle().clone()
     }
 
-    /// Opens the HTTP port.
-    pub(super) fn serve_http(
-        &mut self,
-        address: SocketAddr,
-        watched: Watched,
-    ) -> Result<(), AppError> {
-        let bound = {
-            let _inside = self.runtime.enter();
-            http::bind(address).map_err(|e| AppError::Http(address, e))?
+    /// Opens the HTTP port. Where a predecessor still has it, it is opened when that has let it go.
+    pub(super) fn open_http(
+        &self,
+        address: Option<SocketAddr>,
+        has_predecessor: bool,
+    ) -> Result<Option<Opening>, AppError> {
+        let Some(address) = address else {
+            return Ok(None);
         };
-        info!(address = %bound.address(), "serving metrics and health over HTTP");
-        self.http = Some(bound.address());
-        let site = Arc::new(Site::new(watched.sources()));
-        self.runtime.spawn(http::run(bound, site));
-        Ok(())
+        let _inside = self.runtime.enter();
+        match http::bind(address) {
+            Ok(bound) => Ok(Some((bound.address(), Some(bound)))),
+            Err(e) if e.kind() == ErrorKind::AddrInUse && has_predecessor => {
+                Ok(Some((address, None)))
+            }
+            Err(e) => Err(AppError::Http(address, e)),
+        }
+    }
+
+    /// Serves it for as long as no successor does.
+    pub(super) fn serve_http(&mut self, (address, bound): Opening, watched: Watched) {
+        self.http = Some(address);
+        self.runtime.spawn(keep_http(address, bound, watched));
     }
 
     /// Where the HTTP port is.
     pub(super) fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+}
+
+/// The address, and the port if it is open already.
+pub(super) type Opening = (SocketAddr, Option<http::Bound>);
+
+/// Serves the HTTP port but while a successor does: that one needs the address.
+async fn keep_http(address: SocketAddr, mut bound: Option<http::Bound>, watched: Watched) {
+    let mut standing = watched.standing.clone();
+    let site = Arc::new(Site::new(watched.sources()));
+    loop {
+        let open = match bound.take() {
+            Some(open) => open,
+            None => open_again(address).await,
+        };
+        info!(address = %open.address(), "serving metrics and health over HTTP");
+        tokio::select! {
+            // Cancel-safe: what was accepted is served by tasks of its own.
+            () = http::run(open, Arc::clone(&site)) => return,
+            // Cancel-safe: only looks.
+            retired = standing.wait_for(|s| matches!(s, Standing::Retiring(_))) => {
+                if retired.is_err() {
+                    return;
+                }
+            }
+        }
+        let back = standing.wait_for(|s| !matches!(s, Standing::Retiring(_)));
+        if back.await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Opens the port when whoever has it has let it go.
+async fn open_again(address: SocketAddr) -> http::Bound {
+    let mut told = false;
+    loop {
+        match http::bind(address) {
+            Ok(bound) => return bound,
+            Err(error) if !std::mem::replace(&mut told, true) => {
+                info!(%address, %error, "HTTP waits for its port");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -86,7 +144,7 @@ impl Watched {
 
     fn facts(&self, started: SystemTime) -> Facts {
         let settings = self.front.settings();
-        let phase = if *self.shutdown.borrow() {
+        let phase = if *self.standing.borrow() != Standing::Serving {
             Phase::Draining
         } else if self.workers.is_suspended() {
             Phase::Suspended

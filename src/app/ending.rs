@@ -121,8 +121,8 @@ impl App {
             Ending::Orderly(Shutdown::Drain) => self.drain(limit),
             Ending::Orderly(Shutdown::WaitForServers) => self.drain(Duration::MAX),
             Ending::Orderly(Shutdown::WaitForClients) => {
-                self.shutdown.send_replace(true);
-                while self.clients() > 0 {
+                self.station.leave();
+                while !self.front.is_empty() {
                     std::thread::sleep(LOOK);
                 }
                 self.drain(limit);

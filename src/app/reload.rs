@@ -17,6 +17,7 @@ use crate::config::{
 };
 use crate::console::View;
 use crate::front::{FrontSettings, SettingsError};
+use crate::systemd;
 use crate::tenant::{Registry, difference};
 use crate::tls::client::TlsSettingsError;
 use crate::tls::server::server_side;
@@ -165,6 +166,7 @@ impl App {
     /// # Errors
     /// Everything that is wrong; then nothing has changed.
     pub fn reload_from_source(&self) -> Result<Reloaded, ReloadError> {
+        let _told = systemd::reloading();
         let mut reloads = self.reloads();
         let draft = match &mut reloads.source {
             Some(source) => source.read().map_err(ReloadError::from),

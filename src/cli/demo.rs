@@ -11,7 +11,7 @@ use crate::demo::Demo;
 
 pub(super) fn main() -> Result<(), Failure> {
     let demo = Demo::prepare(|step| eprintln!("demo: {step}")).map_err(Error::from)?;
-    let result = serve(&demo.config_path(), || {
+    let result = serve(&demo.config_path(), Vec::new(), || {
         println!(
             "\nServing on {}. Paste into another terminal:\n\n{demo}",
             demo.address()

@@ -34,9 +34,10 @@ pub(super) static SERVER: Keys = Keys {
         "proxy_protocol",
         "proxy_protocol_sources",
         "keepalive",
+        "takeover",
         "tls",
     ],
-    later: &["takeover"],
+    later: &[],
 };
 
 pub(super) static LISTENER: Keys = Keys {

@@ -86,6 +86,8 @@ pub struct Server {
     /// TCP connections on both sides that are silent so long are asked whether they are alive;
     /// zero: they are not.
     pub keepalive: Duration,
+    /// Where the next process takes over from this one.
+    pub takeover: Option<PathBuf>,
     /// `[server.tls]`
     pub tls: ServerTls,
 }

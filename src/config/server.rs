@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::{Place, Section, Value};
@@ -68,10 +69,16 @@ pub(super) fn read(mut s: Section<'_>) -> Draft {
         drain_timeout: s.duration("drain_timeout", Duration::from_secs(30)),
         proxy_protocol: proxy_protocol(&mut s),
         keepalive: keepalive(&mut s),
+        takeover: takeover(&mut s),
         tls: tls(s.section("tls", &keys::SERVER_TLS)),
     };
     s.finish();
     Draft { server, places }
+}
+
+fn takeover(s: &mut Section<'_>) -> Option<PathBuf> {
+    let folder = s.doc.folder();
+    s.text("takeover", |text| value::socket_file(text, folder))
 }
 
 fn listeners(s: &mut Section<'_>) -> (Vec<Listener>, Vec<Place>) {

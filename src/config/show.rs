@@ -216,6 +216,11 @@ static KEYS: &[Key] = &[
         Shown::Networks(c.server.proxy_protocol.sources.clone())
     }),
     Key::now("server.keepalive", |c| Shown::Time(c.server.keepalive)),
+    Key::at_start(
+        "server.takeover",
+        |c| path(&c.server.takeover),
+        |old, new| new.server.takeover.clone_from(&old.server.takeover),
+    ),
     Key::now("server.tls.mode", |c| {
         Shown::Word(value::word_for(&server::TLS_MODES, &c.server.tls.mode))
     }),

@@ -3,7 +3,7 @@
 //! Error messages never repeat the text: it may be a secret in the wrong place.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine;
@@ -139,6 +139,21 @@ fn socket(text: &str) -> Option<SocketAddr> {
         Some(SocketAddr::new(ip.into(), port.parse().ok()?))
     });
     known.or_else(|| text.parse().ok())
+}
+
+/// The file of a Unix socket, beside which there is room for another one while it is replaced.
+pub(super) fn socket_file(text: &str, folder: &Path) -> Result<PathBuf, String> {
+    let path = folder.join(text);
+    if path.as_os_str().len() + ".new".len() > UNIX_PATH_MAX {
+        let most = UNIX_PATH_MAX - ".new".len();
+        return Err(format!(
+            "this path of a Unix socket has at most {most} bytes"
+        ));
+    }
+    if text.contains('\0') || text.ends_with('/') {
+        return Err("expected the path of a Unix socket".into());
+    }
+    Ok(path)
 }
 
 fn unix(path: &Path, given: &str) -> Result<ListenAddr, String> {

@@ -1,14 +1,17 @@
 //! Listening sockets: bind, accept, and survive a shortage of descriptors.
 //!
 //! Guarantees: a Unix socket's file that nobody listens on any more is replaced, one that somebody
-//! listens on is not; accepting goes on after any error, after a pause where the system is short
+//! listens on is not; a socket that came from another process is served as one of our own, and its
+//! file is left to that process until it is made ours; accepting goes on after any error, after a pause where the system is short
 //! of something, and says so once.
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -25,7 +28,18 @@ const BACKLOG: i32 = 4096;
 /// How long to wait when there are no descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A listening socket. Dropping it removes the file of a Unix socket.
+/// Whether clients are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// They are.
+    Open,
+    /// Not now: another process accepts them from the same sockets.
+    Shut,
+    /// No more.
+    Closed,
+}
+
+/// A listening socket. Dropping it removes the file of a Unix socket that is ours.
 #[derive(Debug)]
 pub struct Bound {
     socket: Listening,
@@ -37,7 +51,7 @@ enum Listening {
     Tcp(TcpListener),
     Unix {
         listener: UnixListener,
-        _file: SocketFile,
+        file: SocketFile,
     },
 }
 
@@ -46,11 +60,13 @@ enum Listening {
 struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
+    /// Whether it is ours to remove: not while another process serves the same socket.
+    ours: AtomicBool,
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if inode(&self.path).is_ok_and(|now| now == self.inode) {
+        if *self.ours.get_mut() && inode(&self.path).is_ok_and(|now| now == self.inode) {
             let _gone = std::fs::remove_file(&self.path);
         }
     }
@@ -79,10 +95,58 @@ pub fn bind(address: &ListenAddr, port: u16) -> io::Result<Bound> {
     }
 }
 
+/// Where a listener of the configuration listens, the whole path of a Unix socket.
+pub fn whole(address: &ListenAddr, port: u16) -> ListenAddr {
+    match address {
+        ListenAddr::Tcp(_) => address.clone(),
+        ListenAddr::Unix(path) => ListenAddr::Unix(socket_path(path, port)),
+    }
+}
+
+/// Serves a socket that another process has opened, from within a tokio runtime. The file of a
+/// Unix socket is that process's.
+pub fn adopt(socket: OwnedFd) -> io::Result<Bound> {
+    let socket = Socket::from(socket);
+    if !socket.is_listener()? || socket.r#type()? != Type::STREAM {
+        return Err(io::Error::other("not a listening stream socket"));
+    }
+    socket.set_nonblocking(true)?;
+    socket.set_cloexec(true)?;
+    let address = socket.local_addr()?;
+    if let Some(address) = address.as_socket() {
+        return Ok(Bound {
+            socket: Listening::Tcp(TcpListener::from_std(socket.into())?),
+            address: ListenAddr::Tcp(address),
+        });
+    }
+    let path = address
+        .as_pathname()
+        .ok_or_else(|| io::Error::other("neither a TCP nor a Unix socket with a path"))?;
+    let file = SocketFile {
+        path: path.to_owned(),
+        inode: inode(path)?,
+        ours: AtomicBool::new(false),
+    };
+    Ok(Bound {
+        socket: Listening::Unix {
+            listener: UnixListener::from_std(socket.into())?,
+            file,
+        },
+        address: ListenAddr::Unix(path.to_owned()),
+    })
+}
+
 impl Bound {
     /// Where it listens: the port that was picked, the whole path of a Unix socket.
     pub fn address(&self) -> &ListenAddr {
         &self.address
+    }
+
+    /// Whether the file of a Unix socket is removed when this is dropped.
+    pub fn own_file(&self, ours: bool) {
+        if let Listening::Unix { file, .. } = &self.socket {
+            file.ours.store(ours, Ordering::Relaxed);
+        }
     }
 
     async fn accept(&self) -> io::Result<(Accepted, Option<Ends>)> {
@@ -97,6 +161,15 @@ impl Bound {
                 let (socket, _unnamed) = listener.accept().await?;
                 Ok((Accepted::Unix(socket), None))
             }
+        }
+    }
+}
+
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Listening::Tcp(listener) => listener.as_fd(),
+            Listening::Unix { listener, .. } => listener.as_fd(),
         }
     }
 }
@@ -146,11 +219,9 @@ fn bind_unix(path: &Path) -> io::Result<Listening> {
     let file = SocketFile {
         path: path.to_owned(),
         inode: inode(path)?,
+        ours: AtomicBool::new(true),
     };
-    Ok(Listening::Unix {
-        listener,
-        _file: file,
-    })
+    Ok(Listening::Unix { listener, file })
 }
 
 /// Whether the file is the socket of a process that is gone.
@@ -163,27 +234,37 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
 }
 
-/// Accepts clients, each in a task of its own, until `shutdown` says true or its sender is gone.
+/// Accepts clients, each in a task of its own, while the gate is open; ends when it is closed or
+/// its sender is gone.
 pub async fn run(
-    bound: Bound,
+    bound: Arc<Bound>,
     front: Arc<Front>,
     listener: Arc<Listener>,
-    mut shutdown: watch::Receiver<bool>,
+    mut gate: watch::Receiver<Gate>,
 ) {
     let mut short = None;
     loop {
+        match gate.wait_for(|now| *now != Gate::Shut).await.as_deref() {
+            Ok(Gate::Open | Gate::Shut) => {}
+            Ok(Gate::Closed) | Err(_) => return,
+        }
         let accepted = tokio::select! {
             // Cancel-safe: a client that was not returned is still in the kernel's queue.
             accepted = bound.accept() => accepted,
             // Cancel-safe: nothing is lost.
-            _ended = shutdown.wait_for(|now| *now) => return,
+            _changed = gate.wait_for(|now| *now != Gate::Open) => continue,
         };
         match accepted {
             Ok((socket, ends)) => {
                 if short.take().is_some() {
                     info!(address = ?bound.address, "accepting clients again");
                 }
-                tokio::spawn(Arc::clone(&front).serve(socket, Arc::clone(&listener), ends));
+                let (inside, front) = (front.enter(), Arc::clone(&front));
+                let listener = Arc::clone(&listener);
+                tokio::spawn(async move {
+                    front.serve(socket, listener, ends).await;
+                    drop(inside);
+                });
             }
             Err(error) if is_shortage(&error) => {
                 if short.is_none() {
@@ -231,6 +312,31 @@ mod tests {
         assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
         drop(bound);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_file_of_an_adopted_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let bound = bind(&ListenAddr::Unix(dir.path().to_owned()), 6432).unwrap();
+        let copy = bound.as_fd().try_clone_to_owned().unwrap();
+        let adopted = adopt(copy).unwrap();
+        assert_eq!(adopted.address(), bound.address());
+        drop(adopted);
+        let file = dir.path().join(".s.PGSQL.6432");
+        assert!(file.exists());
+        bound.own_file(false);
+        let again = adopt(bound.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        drop(bound);
+        assert!(file.exists());
+        again.own_file(true);
+        drop(again);
+        assert!(!file.exists());
+    }
+
+    #[tokio::test]
+    async fn what_does_not_listen_is_not_adopted() {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(adopt(one.into()).is_err());
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ use tokio::time::timeout;
 
 use crate::config::Listener;
 use crate::console::Console;
-use crate::gauge::Gauge;
+use crate::gauge::{Gauge, Place};
 use crate::worker::{Carried, NewClient, Workers};
 
 pub use channel::{Accepted, Ends};
@@ -72,6 +72,8 @@ pub struct Front {
     overflow: Gauge,
     /// Listeners that accept nobody for now, for want of descriptors.
     short: Gauge,
+    /// Accepted sockets that no worker has yet, also those that turn out to be no clients.
+    accepted: Gauge,
     /// TLS handshakes that may use a processor at the same time.
     handshakes: Fair,
     journal: Arc<Journal>,
@@ -98,6 +100,7 @@ impl Front {
             overflow: Gauge::default(),
             short: Gauge::default(),
             handshakes: Fair::new(cores.div_ceil(2)),
+            accepted: Gauge::default(),
             journal: Arc::default(),
             console: None,
         }
@@ -142,6 +145,16 @@ impl Front {
     /// The listeners that accept nobody for now, for want of descriptors.
     pub fn short(&self) -> &Gauge {
         &self.short
+    }
+
+    /// Whether nobody is connected, not even a cancel request.
+    pub fn is_empty(&self) -> bool {
+        self.accepted.taken() == 0 && self.clients.taken() == 0
+    }
+
+    /// Counts a socket that was just accepted, before the task begins that serves it.
+    fn enter(&self) -> Option<Place> {
+        self.accepted.enter(usize::MAX)
     }
 
     /// Serves one client until a worker has it or its connection has ended. A socket without `ends`

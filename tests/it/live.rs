@@ -41,6 +41,7 @@ impl Live {
         let outside = Outside {
             source: Some(source),
             logs,
+            ..Outside::default()
         };
         let app = App::start_with(config, outside).unwrap();
         Self {

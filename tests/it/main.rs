@@ -30,4 +30,5 @@ mod replication;
 mod slots;
 mod sockets;
 mod state;
+mod takeover;
 mod timeouts;

@@ -10,7 +10,7 @@ use super::harness::*;
 use crate::auth::scram::ClientBinding;
 use crate::config::{ListenAddr, Listener};
 use crate::front::FrontSettings;
-use crate::front::listen::{bind, run};
+use crate::front::listen::{Gate, bind, run};
 use crate::tenant::Registry;
 
 const TRUST: &str = "[auth]\nmethod = 'trust'";
@@ -154,8 +154,13 @@ async fn a_listener_serves_until_it_is_told_to_stop() {
         address,
         method: None,
     });
-    let (stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(run(bound, Arc::clone(&world.front), listener, stopped));
+    let (stop, stopped) = watch::channel(Gate::Open);
+    let running = tokio::spawn(run(
+        Arc::new(bound),
+        Arc::clone(&world.front),
+        listener,
+        stopped,
+    ));
     let path = dir.path().join(".s.PGSQL.5432");
     for _ in 0..2 {
         let mut socket = UnixStream::connect(&path).await.unwrap();
@@ -167,7 +172,14 @@ async fn a_listener_serves_until_it_is_told_to_stop() {
         );
         assert!(ended_well(&login.await));
     }
-    stop.send(true).unwrap();
+    stop.send(Gate::Shut).unwrap();
+    // It waits for the other process that has this socket.
+    let mut early = UnixStream::connect(&path).await.unwrap();
+    stop.send(Gate::Open).unwrap();
+    let startup = [("user", "app.acme")];
+    let login = log_in(&mut early, &startup, "", &ClientBinding::Unavailable);
+    assert!(ended_well(&login.await));
+    stop.send(Gate::Closed).unwrap();
     running.await.unwrap();
     assert!(UnixStream::connect(&path).await.is_err() && !path.exists());
 }

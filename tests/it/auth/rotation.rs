@@ -45,6 +45,7 @@ impl Rotating {
         let outside = Outside {
             source: Some(source),
             logs: None,
+            ..Outside::default()
         };
         let app = Arc::new(App::start_with(config, outside).unwrap());
         Self { app, pki }
