@@ -253,7 +253,7 @@ fn database() {
         ([ACME, "-", "app", "postgres"], Err(foreign("acme"))),
         (
             [ACME, "-", "app", "globex"],
-            Err(Disagree(ServerName, Database)),
+            Err(Failure::Disagree(ServerName, Database)),
         ),
         ([ACME, "-", "app", "ACME"], Err(foreign("acme"))),
         (["-", "acme", "nobody", "globex"], Err(role("acme"))),
@@ -311,7 +311,7 @@ fn console() {
         (["-", "-", "app.acme", "pgbouncer"], Err(Console)),
         (
             [ACME, "-", "app", "tenantry"],
-            Err(Disagree(ServerName, Database)),
+            Err(Failure::Disagree(ServerName, Database)),
         ),
         (["-", "-", "pgbouncer", "-"], Err(Console)),
         (["-", "-", "pgbouncer", "pgbouncer"], Err(Console)),

@@ -221,7 +221,7 @@ fn logins_are_counted_by_how_they_ended() {
     for _ in 0..2 {
         Client::connect(address, name, &[]).unwrap();
     }
-    let mut refused = |user: &str, database: &str| {
+    let refused = |user: &str, database: &str| {
         Client::log_in(address, user, database, &[]).unwrap_err();
     };
     refused("app.nobody", "nobody");
