@@ -242,7 +242,7 @@ fn a_whole_user_name_that_is_a_role_is_the_role() {
 
 #[test]
 fn database() {
-    use Failure::{Disagree, NoTenant};
+    use Failure::NoTenant;
     check(&[
         (["-", "-", "app", "acme"], Ok(("acme", "app"))),
         (["-", "-", "nobody", "acme"], Err(role("acme"))),
