@@ -241,14 +241,16 @@ impl App {
         raise_descriptor_limit(config::descriptors(&config));
         self.budget.configure(limits(&config));
         self.connectors.reload(parts.servers);
-        self.front.replace_settings(parts.settings);
         self.announce(&config);
+        // Workers before logins: whoever logs in by the new settings finds them informed.
+        self.workers.registry_replaced(&parts.registry);
         for (_, tenant) in changes.changed {
             self.workers.tenant_changed(tenant);
         }
         for tenant in changes.removed {
             self.workers.tenant_removed(&tenant);
         }
+        self.front.replace_settings(parts.settings);
         reloads.registry = parts.registry;
         let config = Arc::new(config);
         self.console.configured(View {

@@ -16,7 +16,6 @@ impl Worker {
     /// Takes over a changed tenant. Clients stay, but for those whose role is gone and those of a
     /// suspended tenant, which end at their next transaction boundary.
     pub(super) fn tenant_changed(&mut self, tenant: &Arc<Tenant>) {
-        self.newest.insert(tenant.id, Some(Arc::clone(tenant)));
         let slots = self.by_tenant.get(&tenant.id).cloned().unwrap_or_default();
         for &slot in &slots {
             if self.pools[slot].removed {
@@ -53,13 +52,17 @@ impl Worker {
     /// A login that began before a change arrives after it: gives it the tenant as it is now, or
     /// says why it may not stay.
     pub(super) fn refresh(&self, identity: &mut Identity) -> Result<(), ClientError> {
-        match self.newest.get(&identity.tenant.id) {
-            None => Ok(()),
-            Some(None) => Err(removed()),
-            Some(Some(tenant)) => {
-                identity.tenant = Arc::clone(tenant);
-                unwelcome(tenant, identity.role.as_str()).map_or(Ok(()), Err)
+        let Some(registry) = &self.registry else {
+            return Ok(());
+        };
+        match registry.by_slug(identity.tenant.slug().as_str()) {
+            Some(now) if Arc::ptr_eq(now, &identity.tenant) => Ok(()),
+            Some(now) if now.id == identity.tenant.id => {
+                identity.tenant = Arc::clone(now);
+                unwelcome(now, identity.role.as_str()).map_or(Ok(()), Err)
             }
+            // One of that name may have come since: it is another one.
+            Some(_) | None => Err(removed()),
         }
     }
 
@@ -107,7 +110,6 @@ impl Worker {
     /// The tenant is configured no longer: its clients end at their next transaction boundary.
     pub(super) fn tenant_removed(&mut self, id: TenantId) {
         let slots = self.by_tenant.get(&id).cloned().unwrap_or_default();
-        self.newest.insert(id, None);
         for &slot in &slots {
             self.retire(slot);
         }

@@ -15,7 +15,7 @@ use super::report::Question;
 use super::slow::SlowLog;
 use super::{Keeping, NewClient};
 use crate::session::Setting;
-use crate::tenant::Tenant;
+use crate::tenant::{Registry, Tenant};
 use crate::types::{NodeAddr, TenantId};
 use crate::upstream::ConnectError;
 use crate::upstream::Upstream;
@@ -52,6 +52,7 @@ pub(super) enum Message {
         serial: u64,
         outcome: CancelOutcome,
     },
+    Registry(Arc<Registry>),
     TenantChanged(Arc<Tenant>),
     TenantRemoved(TenantId),
     SlowLog(SlowLog),

@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 use crate::gauge::Place;
 use crate::stream::Stream;
 use crate::tenant::switches::Switches;
-use crate::tenant::{Identity, Tenant};
+use crate::tenant::{Identity, Registry, Tenant};
 use crate::upstream::Connectors;
 use crate::upstream::budget::Budget;
 use inbox::{Inbox, Message};
@@ -199,6 +199,14 @@ impl Workers {
             });
         }
         (Carrying(done), Carried(carried))
+    }
+
+    /// Tells all workers which tenants there are from now on. Logins may use them when this has
+    /// returned, and not before: a worker takes a tenant that it does not know for one that is gone.
+    pub fn registry_replaced(&self, registry: &Arc<Registry>) {
+        for inbox in &*self.inboxes {
+            inbox.put(Message::Registry(Arc::clone(registry)));
+        }
     }
 
     /// Tells the tenant's worker that it changed.

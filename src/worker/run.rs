@@ -19,7 +19,7 @@ use super::stats::{Micros, Tallies};
 use super::suspension::Suspension;
 use super::{Keeping, Surroundings, Workers};
 use crate::session::WHOLE;
-use crate::tenant::Tenant;
+use crate::tenant::Registry;
 use crate::types::{NodeAddr, TenantId};
 
 /// Bytes taken from a socket in one turn.
@@ -67,8 +67,8 @@ pub(super) struct Worker {
     pub(super) pools: Slab<Pool>,
     pub(super) by_key: HashMap<Key, usize>,
     pub(super) by_tenant: HashMap<TenantId, Vec<usize>>,
-    /// Tenants that have changed since the start, as they are now; `None`: removed.
-    pub(super) newest: HashMap<TenantId, Option<Arc<Tenant>>>,
+    /// All tenants as they are now; `None`: as they were at the start.
+    pub(super) registry: Option<Arc<Registry>>,
     /// Pools with idle connections by node, those that had them first in front.
     pub(super) idle_pools: HashMap<NodeAddr, VecDeque<(usize, u64)>>,
     pub(super) deadlines: Deadlines,
@@ -118,7 +118,7 @@ impl Worker {
             pools: Slab::new(),
             by_key: HashMap::new(),
             by_tenant: HashMap::new(),
-            newest: HashMap::new(),
+            registry: None,
             idle_pools: HashMap::new(),
             deadlines: Deadlines::default(),
             now: 0,
@@ -304,6 +304,7 @@ impl Worker {
                     self.cancel_done(server, outcome);
                 }
             }
+            Message::Registry(registry) => self.registry = Some(registry),
             Message::TenantChanged(tenant) => self.tenant_changed(&tenant),
             Message::TenantRemoved(id) => self.tenant_removed(id),
             Message::SlowLog(log) => self.slow.set(log),

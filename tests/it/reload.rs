@@ -350,10 +350,10 @@ fn a_login_under_way_meets_the_tenant_as_it_is_now() {
     let elsewhere = Database::fresh();
     let trusting = |toml: String| toml.replace("[auth]\n", "[auth]\nmethod = 'trust'\n");
     let proxy = Proxy::start(&trusting(pair.toml("")));
-    let mut sockets: Vec<_> = (0..2)
+    let mut sockets: Vec<_> = (0..3)
         .map(|_| std::net::TcpStream::connect(proxy.address()).unwrap())
         .collect();
-    eventually("both are accepted", || proxy.app.clients() == 2);
+    eventually("all are accepted", || proxy.app.clients() == 3);
     let begin = |socket: &mut std::net::TcpStream| {
         let startup = b"\0\0\0\x24\0\x03\0\0user\0app.one\0database\0one\0\0";
         let len = u8::try_from(startup.len()).unwrap();
@@ -385,4 +385,8 @@ fn a_login_under_way_meets_the_tenant_as_it_is_now() {
     begin(&mut sockets[1]);
     let told = until(&mut sockets[1], b"no longer configured");
     assert!(told.contains("57P01"), "{told}");
+    // One of that name has come since; it is another one.
+    proxy.reload(&trusting(pair.toml("")));
+    begin(&mut sockets[2]);
+    until(&mut sockets[2], b"no longer configured");
 }
