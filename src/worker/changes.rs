@@ -26,8 +26,10 @@ impl Worker {
                 self.doom(&[slot], |_| Some(removed()));
                 continue;
             }
+            let node = self.pools[slot].tenant.config.cluster.primary.clone();
             let moved = self.pools[slot].reconfigure(Arc::clone(tenant));
             if moved {
+                self.unlist(slot, &node);
                 if let Some(node) = self.around.budget.node(&tenant.config.cluster.primary) {
                     self.pools[slot].node = node;
                 }

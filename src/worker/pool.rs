@@ -55,8 +55,8 @@ pub(super) struct Pool {
     pub(super) deserted: Option<Millis>,
     /// The tenant is no longer configured.
     pub(super) removed: bool,
-    /// In the worker's list of pools with idle connections.
-    pub(super) listed: Listed,
+    /// Its place in the worker's list of pools with idle connections to its node.
+    pub(super) listed: Option<u64>,
     pub(super) stats: Stats,
     /// Paused by the operator.
     pub(super) held: bool,
@@ -148,13 +148,6 @@ impl CatalogView {
     }
 }
 
-/// Whether a pool is in the worker's list of pools with idle connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Listed {
-    No,
-    Yes,
-}
-
 /// A client in line; `turn` tells this wait from all others of the worker.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiter {
@@ -216,7 +209,7 @@ impl Pool {
             deadline: Deadline::default(),
             deserted: None,
             removed: false,
-            listed: Listed::No,
+            listed: None,
             stats: Stats::default(),
             held: false,
             closing: 0,
@@ -298,7 +291,6 @@ impl Pool {
             || old.login != new.login
             || old.pool.connect_query != new.pool.connect_query;
         if moved {
-            self.listed = Listed::No;
             let key = match &self.credentials {
                 Credentials::ScramKey(key) => Some(key.clone()),
                 Credentials::None | Credentials::Password(_) => None,

@@ -1,7 +1,7 @@
 //! Pools of a worker: found, listed by what is idle, forgotten.
 
 use super::deadlines::{Owner, millis};
-use super::pool::{self, Listed, Pool};
+use super::pool::{self, Pool};
 use super::run::Worker;
 use super::stats::Ended;
 use crate::tenant::Identity;
@@ -30,19 +30,30 @@ impl Worker {
 
     /// Notes that a pool has an idle connection, for [`Worker::evict`].
     pub(super) fn list_idle(&mut self, slot: usize) {
-        let pool = &self.pools[slot];
-        let node = &pool.tenant.config.cluster.primary;
-        let entry = (slot, pool.serial);
-        if pool.listed == Listed::Yes {
+        if self.pools[slot].listed.is_some() {
             return;
         }
+        let turn = self.next_serial();
+        let pool = &mut self.pools[slot];
+        pool.listed = Some(turn);
+        let node = &pool.tenant.config.cluster.primary;
         match self.idle_pools.get_mut(node) {
-            Some(listed) => listed.push_back(entry),
-            None => {
-                self.idle_pools.insert(node.clone(), [entry].into());
+            Some(listed) => drop(listed.insert(turn, slot)),
+            None => drop(self.idle_pools.insert(node.clone(), [(turn, slot)].into())),
+        }
+    }
+
+    /// Takes a pool out of the list of its node.
+    pub(super) fn unlist(&mut self, slot: usize, node: &NodeAddr) {
+        let Some(turn) = self.pools[slot].listed.take() else {
+            return;
+        };
+        if let Some(listed) = self.idle_pools.get_mut(node) {
+            listed.remove(&turn);
+            if listed.is_empty() {
+                self.idle_pools.remove(node);
             }
         }
-        self.pools[slot].listed = Listed::Yes;
     }
 
     /// Closes one idle connection to a node, of the pool that has had one for the longest time.
@@ -55,16 +66,9 @@ impl Worker {
         if !owed(&self.around.budget) {
             return;
         }
-        while let Some((slot, serial)) = self.idle_pools.get_mut(node).and_then(|l| l.pop_front()) {
-            let Some(pool) = self.pools.get_mut(slot).filter(|p| p.serial == serial) else {
-                continue;
-            };
-            if pool.tenant.config.cluster.primary != *node {
-                // It has moved to another node, in whose list it is.
-                continue;
-            }
-            pool.listed = Listed::No;
-            let Some(&oldest) = pool.idle.first() else {
+        while let Some(slot) = self.first_idle(node) {
+            self.unlist(slot, node);
+            let Some(&oldest) = self.pools[slot].idle.first() else {
                 continue;
             };
             self.close_server(oldest, Ended::Evicted);
@@ -73,6 +77,11 @@ impl Worker {
             }
             return;
         }
+    }
+
+    fn first_idle(&self, node: &NodeAddr) -> Option<usize> {
+        let (_, slot) = self.idle_pools.get(node)?.first_key_value()?;
+        Some(*slot)
     }
 
     /// Sets a pool's deadline for what is next: forgetting it.
@@ -121,14 +130,10 @@ impl Worker {
 
     fn forget(&mut self, slot: usize) {
         self.disown(slot);
+        let node = self.pools[slot].tenant.config.cluster.primary.clone();
+        self.unlist(slot, &node);
         let pool: Pool = self.pools.remove(slot);
         self.tallies.gone.add(&pool.stats);
-        if pool.listed == Listed::Yes {
-            let node = &pool.tenant.config.cluster.primary;
-            if let Some(listed) = self.idle_pools.get_mut(node) {
-                listed.retain(|entry| *entry != (slot, pool.serial));
-            }
-        }
         if let Some(slots) = self.by_tenant.get_mut(&pool.tenant.id) {
             slots.retain(|s| *s != slot);
             if slots.is_empty() {

@@ -1,6 +1,6 @@
 //! The loop of a worker, and what it owns.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,8 +69,8 @@ pub(super) struct Worker {
     pub(super) by_tenant: HashMap<TenantId, Vec<usize>>,
     /// All tenants as they are now; `None`: as they were at the start.
     pub(super) registry: Option<Arc<Registry>>,
-    /// Pools with idle connections by node, those that had them first in front.
-    pub(super) idle_pools: HashMap<NodeAddr, VecDeque<(usize, u64)>>,
+    /// Pools with idle connections by node and turn, those that had them first in front.
+    pub(super) idle_pools: HashMap<NodeAddr, BTreeMap<u64, usize>>,
     pub(super) deadlines: Deadlines,
     pub(super) now: Millis,
     /// The same clock, finer.
