@@ -41,6 +41,13 @@ pub(super) struct Deadline {
     armed: Millis,
 }
 
+impl Deadline {
+    /// Whether the entry for that time is the one that counts.
+    pub(super) fn is_armed(&self, at: Millis) -> bool {
+        self.armed == at
+    }
+}
+
 impl Default for Deadline {
     fn default() -> Self {
         Self {
@@ -72,6 +79,17 @@ impl Deadlines {
             deadline.armed = due;
             self.0.push(Reverse((due, owner)));
         }
+    }
+
+    /// How many entries there are, those that do not count any more among them.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Drops the entries that `counts` says no to: of owners that are gone, or that have a nearer one.
+    pub(super) fn compact(&mut self, counts: impl Fn(Millis, Owner) -> bool) {
+        self.0.retain(|Reverse((at, owner))| counts(*at, *owner));
+        self.0.shrink_to(2 * self.0.len());
     }
 
     /// When the next entry fires.
@@ -130,6 +148,22 @@ mod tests {
             }
         }
         assert_eq!(fired, [100]);
+    }
+
+    #[test]
+    fn what_does_not_count_any_more_is_dropped_and_the_rest_fires() {
+        let (mut all, mut one, who) =
+            (Deadlines::default(), Deadline::default(), Owner::Pool(1, 1));
+        for due in (50..100).rev() {
+            all.set(&mut one, who, due);
+        }
+        for gone in 2..1000 {
+            all.set(&mut Deadline::default(), Owner::Client(1, gone), 1_000_000);
+        }
+        all.compact(|at, owner| owner == who && one.is_armed(at));
+        assert_eq!(all.len(), 1);
+        let entry = all.pop(50).expect("the nearest one is there");
+        assert_eq!(all.fired(&mut one, entry, 50), Fired::Due);
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub(super) const READ: usize = 64 * 1024;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
+/// Entries of deadlines that a worker may have however few owners there are.
+const DEADLINES: usize = 1024;
+
 /// Buffers kept for input that must wait.
 const SPARE: usize = 64;
 
@@ -320,7 +323,35 @@ impl Worker {
         }
     }
 
+    /// Drops entries of deadlines that nobody has any more, once they are most of them: a pool of a
+    /// tenant that is gone would leave one for an hour.
+    fn compact_deadlines(&mut self) {
+        let owners = self.clients.len() + self.servers.len() + self.pools.len();
+        if self.deadlines.len() <= 4 * owners + DEADLINES {
+            return;
+        }
+        let (clients, servers, pools) = (&self.clients, &self.servers, &self.pools);
+        self.deadlines.compact(|at, owner| {
+            let deadline = match owner {
+                Owner::Client(slot, serial) => {
+                    let client = clients.get(slot).filter(|c| c.serial == serial);
+                    client.map(|c| &c.deadline)
+                }
+                Owner::Server(slot, serial) => {
+                    let server = servers.get(slot).filter(|s| s.serial == serial);
+                    server.map(|s| &s.deadline)
+                }
+                Owner::Pool(slot, serial) => {
+                    let pool = pools.get(slot).filter(|p| p.serial == serial);
+                    pool.map(|p| &p.deadline)
+                }
+            };
+            deadline.is_some_and(|d| d.is_armed(at))
+        });
+    }
+
     fn expire(&mut self) {
+        self.compact_deadlines();
         while let Some((at, owner)) = self.deadlines.pop(self.now) {
             let now = self.now;
             match owner {
