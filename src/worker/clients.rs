@@ -46,6 +46,8 @@ pub(super) struct Client {
     pub(super) deadline: Deadline,
     pub(super) role: RoleName,
     key: CancelKey,
+    /// The process id that it was shown, where that is its server's.
+    shown: Option<i32>,
     /// It counts among its pool's pinned ones.
     pub(super) counted: bool,
     /// Its pin is in the log.
@@ -161,6 +163,7 @@ impl Worker {
             deadline: Deadline::default(),
             role: new.identity.role,
             key,
+            shown: None,
             doom: None,
             counted: false,
             told: false,
@@ -253,6 +256,7 @@ impl Worker {
             .workers
             .process_ids
             .encode(self.number, self.workers.inboxes.len(), slot);
+        client.shown = process_id;
         if let Some(real) = process_id {
             self.workers.process_ids.add(real, (self.number, slot));
         }
@@ -419,12 +423,11 @@ impl Worker {
                 self.pools[client.pool].left_line();
             }
             ClientState::Leased(server) | ClientState::Introducing(server) => {
-                let process_id = self.servers[server].process_id;
-                self.workers
-                    .process_ids
-                    .remove(process_id, (self.number, slot));
                 self.give_back(server, &client.session);
             }
+        }
+        if let Some(real) = client.shown {
+            self.workers.process_ids.remove(real, (self.number, slot));
         }
         let pool = &mut self.pools[client.pool];
         pool.pinned -= usize::from(client.counted);
