@@ -98,6 +98,15 @@ impl Stream {
         }
     }
 
+    /// Whether the peer has broken the connection off. Says so once.
+    pub fn is_reset(&self) -> bool {
+        let error = match &self.socket {
+            Socket::Tcp(s) => s.take_error(),
+            Socket::Unix(s) => s.take_error(),
+        };
+        !matches!(error, Ok(None))
+    }
+
     /// Our end's address; `None` for Unix sockets.
     pub fn local(&self) -> Option<SocketAddr> {
         match &self.socket {

@@ -303,6 +303,16 @@ impl Worker {
         }
     }
 
+    /// Whether a client has gone whose server takes no more for now. One that has only ended its
+    /// side may have sent all that it wants to be done.
+    #[cold]
+    pub(super) fn watch_for_reset(&mut self, slot: usize) {
+        let socket = &mut self.clients[slot].socket;
+        if socket.closing && socket.stream.is_reset() {
+            self.client_gone(slot);
+        }
+    }
+
     /// Leases an idle server connection (true), or puts the client in line.
     pub(super) fn acquire(&mut self, slot: usize) -> bool {
         let pool = self.clients[slot].pool;

@@ -116,7 +116,7 @@ impl Worker {
             {
                 self.read_client(slot);
             }
-            ClientState::Leased(_) => {}
+            ClientState::Leased(_) => self.watch_for_reset(slot),
             ClientState::Introducing(server) if self.servers[server].link.at_rest() => {
                 self.introduced(slot, server);
             }

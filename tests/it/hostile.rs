@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::support::client::{Client, PATIENCE};
 use super::support::frames::Frames;
+use super::support::patience::eventually;
 use super::support::postgres::Database;
 use super::support::proxy::{Proxy, Toml};
 use super::support::script::ScriptedServer;
@@ -209,6 +210,10 @@ fn client_that_does_not_read_stops_its_server() {
         "1",
         "others are served"
     );
+    let socket = socket2::Socket::from(a.socket);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+    drop(socket);
+    eventually("it is noticed", || proxy.app.clients() == 0);
 }
 
 #[test]
