@@ -8,6 +8,7 @@ mod beat;
 mod control;
 mod ending;
 mod files;
+mod memory;
 mod reload;
 mod sockets;
 
@@ -298,6 +299,7 @@ impl Drop for App {
 pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Result<(), AppError> {
     let app = Arc::new(App::start_with(config, outside)?);
     let signals = Builder::new_current_thread().enable_all().build()?;
+    let _until_the_end = signals.spawn(memory::give_back());
     started(&app);
     systemd::tell(Word::Ready);
     let watch = Watch::start(&app)?;
