@@ -148,10 +148,25 @@ impl Client {
         Self::log_in(address, &database.name, &database.name, parameters)
     }
 
-    /// Logs in as any user of any peer.
+    /// Logs in as any user of any peer, with the password that the tests give to such users.
     pub fn log_in(
         address: SocketAddr,
         user: &str,
+        database: &str,
+        parameters: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let password = if user.starts_with("app.") {
+            Self::PASSWORD
+        } else {
+            super::postgres::Database::PASSWORD
+        };
+        Self::log_in_with(address, (user, password), database, parameters)
+    }
+
+    /// Logs in as any user of any peer, with its password.
+    pub fn log_in_with(
+        address: SocketAddr,
+        (user, password): (&str, &str),
         database: &str,
         parameters: &[(&str, &str)],
     ) -> io::Result<Self> {
@@ -175,11 +190,6 @@ impl Client {
         body.push(0);
         let len = u32::try_from(body.len() + 4).expect("a startup packet is small");
         client.send(&[&len.to_be_bytes(), &body[..]].concat())?;
-        let password = if user.starts_with("app.") {
-            Self::PASSWORD
-        } else {
-            super::postgres::Database::PASSWORD
-        };
         client.authenticate(password)?;
         client.settle_in()?;
         Ok(client)
@@ -323,6 +333,29 @@ impl Client {
     /// A simple query.
     pub fn query(&mut self, sql: &str) -> Reply {
         self.ask(&Frames::default().query(sql))
+    }
+
+    /// Rows of the reply to messages that end with a Sync or are a Query; what went wrong, as text.
+    pub fn try_rows(&mut self, frames: &Frames) -> Result<Vec<String>, String> {
+        let sent = self.send(&frames.0);
+        sent.map_err(|e| format!("sending: {e}"))?;
+        let (mut rows, mut failed) = (Vec::new(), None);
+        loop {
+            let message = match (self.read(), failed.take()) {
+                (Ok(message), before) => {
+                    failed = before;
+                    message
+                }
+                (Err(e), Some(before)) => return Err(format!("{before}, then {e}")),
+                (Err(e), None) => return Err(format!("reading: {e}")),
+            };
+            match message.tag {
+                b'D' => rows.push(message.columns().join("|")),
+                b'E' => failed = Some(refused(&message).to_string()),
+                b'Z' => return failed.map_or(Ok(rows), Err),
+                _ => {}
+            }
+        }
     }
 
     /// A simple query whose only row is wanted.

@@ -9,5 +9,6 @@ pub mod frames;
 pub mod http;
 pub mod patience;
 pub mod postgres;
+pub mod process;
 pub mod proxy;
 pub mod script;
