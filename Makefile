@@ -1,7 +1,7 @@
 # The things one does with a checkout. Each installs what it lacks on Debian and Ubuntu and
 # says what to install elsewhere: scripts/prerequisites.
 
-.PHONY: demo test bench session-state check prerequisites-%
+.PHONY: demo test bench session-state endurance check prerequisites-%
 
 # A primary, a replica, three tenants and the proxy in front, until Ctrl-C.
 demo: prerequisites-demo
@@ -20,6 +20,14 @@ bench: prerequisites-bench
 session-state: prerequisites-session-state
 	TENANTRY_BLESS=1 TENANTRY_PGBOUNCER=$$(PATH="$$PATH:/usr/sbin" command -v pgbouncer) \
 		cargo test --locked --test it matrix -- --nocapture
+
+# A hostile day and a year of reloads in full: some twenty minutes.
+endurance: prerequisites-test
+	cargo build --release --locked
+	TENANTRY_BINARY=$(CURDIR)/target/release/tenantry TENANTRY_HOSTILITY=full \
+		cargo test --locked --test hostility -- --nocapture
+	TENANTRY_BINARY=$(CURDIR)/target/release/tenantry TENANTRY_RELOADS=5000 \
+		cargo test --locked --test year -- --nocapture
 
 # What a change must pass besides its tests.
 check: prerequisites-check
