@@ -78,9 +78,9 @@ impl Session {
         self.begin_query(link);
         link.commit |= survey.commits();
         link.forgets |= survey.forgets();
-        // It must be a text of its own; the session's start comes ahead of its next transaction.
-        let loses_start = survey.effect == Effect::DiscardAll && !self.start.list().is_empty();
-        link.awaiting |= loses_start && leased.mode != PoolMode::Session;
+        // The session's start comes behind it, ahead of the next transaction.
+        let discards = survey.effect == Effect::DiscardAll && !self.start.list().is_empty();
+        link.awaiting |= (discards || self.restarts()) && leased.mode != PoolMode::Session;
         if sent {
             return Ok(());
         }

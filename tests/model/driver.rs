@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use tenantry::config::{PoolMode, ResetWhen, StateMode};
 use tenantry::session::{
-    Catalog, Flow, Leased, Link, NAME_PREFIX, Replies, Session, SettingsTable, Statements, Verdict,
+    Catalog, Flow, Leased, Link, NAME_PREFIX, Replies, Session, Setting, Settings, SettingsTable,
+    Statements, Verdict,
 };
 
 use super::dialogue::{Keeps, Script};
@@ -90,9 +91,14 @@ struct Connection {
 
 impl Connection {
     fn new(table: &SettingsTable) -> Self {
+        Self::opened_with(table.none(), &[])
+    }
+
+    /// With startup settings of its own.
+    fn opened_with(fresh: &Rc<Settings>, start: &[Setting]) -> Self {
         Self {
-            link: Link::new(Rc::clone(table.none()), Vec::new()),
-            server: Server::new(&[]),
+            link: Link::new(Rc::clone(fresh), Vec::new()),
+            server: Server::new(start),
             to_server: Vec::new(),
             held: Vec::new(),
             lease: Lease::Free,
@@ -310,7 +316,9 @@ impl Driver {
         };
         let broken = connection.server.broken && legal;
         assert!(!broken, "the machine broke the protocol");
-        let ours = |name: &&Vec<u8>| name.starts_with(NAME_PREFIX);
+        // What switches settings lives for a part of a batch.
+        let switch = [NAME_PREFIX, b"switch"].concat();
+        let ours = |name: &&Vec<u8>| name.starts_with(NAME_PREFIX) && **name != switch;
         let kept = connection.server.statements.keys().filter(ours).count();
         assert!(kept <= self.terms.limit, "{kept} statements on one server");
     }
@@ -444,6 +452,12 @@ impl Driver {
     }
 
     fn lend(&mut self, link: usize, client: usize) {
+        if self.terms.mode == PoolMode::Session {
+            let Client {
+                session, script, ..
+            } = &self.clients[client];
+            self.connections[link] = Connection::opened_with(session.settings(), &script.start);
+        }
         self.connections[link].lease = Lease::Client(client);
         self.clients[client].state = State::Leased(link);
     }

@@ -136,12 +136,14 @@ fn a_deallocate_in_an_open_batch_of_a_failed_transaction_is_answered() {
 }
 
 #[test]
-fn what_is_pipelined_behind_discard_all_finds_the_sessions_start() {
+fn what_is_pipelined_behind_a_reset_finds_the_sessions_start() {
     let zone = [("timezone".to_owned(), "B".to_owned())];
-    let ops = [Query(18), Query(16), Op::Discard, Query(18), Whole(0, 18)];
-    for seed in 0..40 {
-        let terms = Terms::new(1, 4);
-        Driver::new(vec![script_from(&zone, &ops)], terms, Dice::of_seed(seed)).run();
+    for resets in [Op::Discard, Query(19), Op::Several(19, 0)] {
+        let ops = [Query(18), Query(16), resets, Query(18), Whole(0, 18)];
+        for seed in 0..40 {
+            let terms = Terms::new(1, 4);
+            Driver::new(vec![script_from(&zone, &ops)], terms, Dice::of_seed(seed)).run();
+        }
     }
 }
 
