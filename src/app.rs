@@ -22,7 +22,6 @@ use arc_swap::ArcSwap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigErrors, ListenAddr, Source};
@@ -87,8 +86,6 @@ pub struct App {
     budget: Budget,
     switches: Switches,
     console: Console,
-    /// What the console asks for, until somebody carries it out.
-    asked: Mutex<Option<mpsc::Receiver<console::Request>>>,
     config: ArcSwap<Config>,
     reloads: Mutex<Reloads>,
     logs: Option<Logs>,
@@ -146,7 +143,7 @@ impl App {
             around.epoch,
         );
         let front = Front::new(parts.settings, Desk(Arc::clone(&neighbours)));
-        let (console, asked) = Console::new(
+        let console = Console::new(
             console::Around {
                 workers: workers.clone(),
                 switches: switches.clone(),
@@ -175,7 +172,6 @@ impl App {
             budget,
             switches,
             console,
-            asked: Mutex::new(Some(asked)),
             config: ArcSwap::new(config),
             reloads: Mutex::new(Reloads {
                 registry: parts.registry,

@@ -1,7 +1,7 @@
 //! What operators ask of the proxy as a whole while it serves, and how serving ends: by signals, and
 //! on the console.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,7 +26,7 @@ pub(super) enum Ending {
 
 /// What operators ask for.
 pub(super) struct Operators {
-    asked: Option<mpsc::Receiver<Request>>,
+    asked: mpsc::Receiver<Request>,
     pause: Signal,
     resume: Signal,
     quit: Signal,
@@ -36,11 +36,7 @@ impl Operators {
     /// Listens for signals and takes what the console asks for. From within a tokio runtime.
     pub(super) fn of(app: &App) -> std::io::Result<Self> {
         Ok(Self {
-            asked: app
-                .asked
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
+            asked: app.console.requests(),
             pause: signal(SignalKind::user_defined1())?,
             resume: signal(SignalKind::user_defined2())?,
             quit: signal(SignalKind::quit())?,
@@ -55,7 +51,7 @@ impl Operators {
                 _signal = self.pause.recv() => signalled("SIGUSR1", app.console.pause()),
                 _signal = self.resume.recv() => signalled("SIGUSR2", app.console.resume()),
                 _signal = self.quit.recv() => return Ending::AtOnce,
-                Some(request) = next(&mut self.asked) => {
+                Some(request) = self.asked.recv() => {
                     let (answer, ending) = carry_out(app, request.what).await;
                     // Who has asked may have gone.
                     let _told = request.answer.send(answer);
@@ -65,13 +61,6 @@ impl Operators {
                 }
             }
         }
-    }
-}
-
-async fn next(asked: &mut Option<mpsc::Receiver<Request>>) -> Option<Request> {
-    match asked {
-        Some(asked) => asked.recv().await,
-        None => None,
     }
 }
 

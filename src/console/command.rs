@@ -282,15 +282,25 @@ fn set(statement: &Statement<'_>, arguments: &[Word<'_>]) -> Option<Command> {
 
 /// The few queries that clients ask to see whether a connection lives, and with whom.
 fn select(arguments: &[Word<'_>]) -> Option<Command> {
-    let version = |name: &Word<'_>| name.is("version") || name.is("pg_catalog.version");
-    match arguments {
-        [Word::Bare("1")] => Some(Command::Say(&[("?column?", Type::Int4)], Value::Number(1))),
-        [name, Word::Sign('('), Word::Sign(')')] if version(name) => Some(Command::Say(
-            &[("version", Type::Text)],
-            super::VERSION.into(),
-        )),
+    let [first, rest @ ..] = arguments else {
+        return None;
+    };
+    match rest {
+        [] if first.is("1") => Some(Command::Say(&[("?column?", Type::Int4)], 1_u64.into())),
+        [Word::Sign('('), Word::Sign(')')] => call(*first),
         _ => None,
     }
+}
+
+fn call(function: Word<'_>) -> Option<Command> {
+    if function.is("version") || function.is("pg_catalog.version") {
+        let version = super::VERSION.into();
+        return Some(Command::Say(&[("version", Type::Text)], version));
+    }
+    // asyncpg's pool, before it gives a connection to somebody else.
+    let column = &[("pg_advisory_unlock_all", Type::Text)];
+    let unlock = function.is("pg_advisory_unlock_all");
+    unlock.then(|| Command::Say(column, "".into()))
 }
 
 /// What clients send to begin, to end and to clean up: there is nothing here to do it to.

@@ -120,7 +120,8 @@ pub struct Console(Arc<Inner>);
 struct Inner {
     around: Around,
     view: ArcSwap<View>,
-    requests: mpsc::Sender<Request>,
+    /// To who owns the proxy, once there is somebody.
+    owner: Mutex<Option<mpsc::Sender<Request>>>,
     places: Gauge,
     sessions: Sessions,
     averages: Averages,
@@ -150,21 +151,31 @@ pub struct Login {
 }
 
 impl Console {
-    /// A console, and what it asks of the owner of the proxy.
-    pub fn new(around: Around, view: View) -> (Self, mpsc::Receiver<Request>) {
-        let (requests, asked) = mpsc::channel(REQUESTS);
+    /// A console.
+    pub fn new(around: Around, view: View) -> Self {
         let console = Self(Arc::new(Inner {
             averages: Averages::default(),
             around,
             view: ArcSwap::from_pointee(view),
-            requests,
+            owner: Mutex::new(None),
             places: Gauge::default(),
             sessions: Sessions::default(),
             suspended: Mutex::new(false),
         }));
         let sampled = Arc::downgrade(&console.0);
         console.0.around.runtime.spawn(averages::sample(sampled));
-        (console, asked)
+        console
+    }
+
+    /// What is asked of the owner of the proxy, from now on by whoever calls this.
+    pub fn requests(&self) -> mpsc::Receiver<Request> {
+        let (owner, asked) = mpsc::channel(REQUESTS);
+        *self.owner() = Some(owner);
+        asked
+    }
+
+    fn owner(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Request>>> {
+        self.0.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note of another configuration.

@@ -203,7 +203,11 @@ async fn request(
 ) -> Result<Vec<Notice>, ClientError> {
     let (answer, told) = oneshot::channel();
     let gone = || ClientError::error(SqlState::SHUTDOWN, "the proxy is shutting down");
-    let sent = console.0.requests.send(Request { what, answer }).await;
+    let owner = console.owner().clone().ok_or_else(|| {
+        let text = "the proxy runs inside of a program that has to do this itself";
+        ClientError::error(SqlState::UNSUPPORTED, text)
+    })?;
+    let sent = owner.send(Request { what, answer }).await;
     sent.map_err(|_| gone())?;
     match told.await.map_err(|_| gone())? {
         Ok(texts) => Ok(texts.into_iter().map(Notice::new).collect()),
