@@ -4,7 +4,8 @@
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, ensure};
-use tenantry::app::App;
+use tenantry::app::{self, Outside};
+use tenantry::config::Source;
 use tenantry::demo::cluster::Cluster;
 
 fn main() -> ExitCode {
@@ -45,9 +46,20 @@ roles = [{{ name = "app", password = "secret" }}]
 "#,
         server.port()
     );
-    let config = tenantry::config::parse(&text, "proxy.toml".as_ref(), &|_| None)?;
-    let app = App::start(config)?;
-    let address = app.tcp_address().context("a TCP address")?;
+    let files = tempfile::tempdir()?;
+    let file = files.path().join("proxy.toml");
+    std::fs::write(&file, text)?;
+    let (source, config) = Source::open(&file)?;
+    let outside = Outside {
+        source: Some(source),
+        logs: None,
+    };
+    let (tell, told) = std::sync::mpsc::channel();
+    let proxy = std::thread::spawn(move || {
+        // Nobody listens any more if the script has ended before.
+        app::serve(config, outside, |app| drop(tell.send(app.tcp_address())))
+    });
+    let address = told.recv().ok().flatten().context("the proxy starts")?;
     // Debian's own Python: the exporter and its driver are installed for that.
     let status = Command::new("/usr/bin/python3")
         .arg("tests/exporter/compare.py")
@@ -56,5 +68,11 @@ roles = [{{ name = "app", password = "secret" }}]
         .status()
         .context("tests/exporter/compare.py")?;
     ensure!(status.success(), "compare.py failed");
+    // Its last command was SHUTDOWN.
+    let ended = proxy.join();
+    ensure!(
+        matches!(ended, Ok(Ok(()))),
+        "the proxy ended with {ended:?}"
+    );
     Ok(())
 }
