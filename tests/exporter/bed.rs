@@ -54,7 +54,7 @@ roles = [{{ name = "app", password = "secret" }}]
         source: Some(source),
         logs: None,
     };
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
     let proxy = std::thread::spawn(move || {
         // Nobody listens any more if the script has ended before.
         app::serve(config, outside, |app| drop(tell.send(app.tcp_address())))

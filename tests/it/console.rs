@@ -5,4 +5,5 @@ mod login;
 mod orders;
 mod process;
 mod protocol;
+mod rows;
 mod world;

@@ -164,6 +164,35 @@ async fn salts_tell_nothing_and_survive_a_restart() {
     }
 }
 
+/// Whoever may log in to the console shows in no salt, by whichever of its names it is asked for.
+#[tokio::test]
+async fn salts_of_the_console_tell_nothing() {
+    const STORED: &str = "SCRAM-SHA-256$4096:AAECAwQFBgcICQoLDA0ODw==$\
+                          AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let world = World::new(&format!(
+        "[auth]\nsecret = 's'\n[console]\nusers = [{{ name = 'plain', password = 'x', role = 'admin' }}, \
+         {{ name = 'stored', password = '{STORED}', role = 'stats' }}]"
+    ));
+    for user in ["plain", "stored", "nobody"] {
+        let suffixed = format!("{user}.tenantry");
+        let mut salts = Vec::new();
+        for pairs in [
+            &[("user", user), ("database", "tenantry")][..],
+            &[("user", user), ("database", "pgbouncer")],
+            &[("user", user), ("tenant", "tenantry")],
+            &[("user", &suffixed)],
+        ] {
+            let login = world.log_in(pairs, "wrong").await;
+            assert_eq!(login.code(), Some("28P01"), "{pairs:?}");
+            salts.push(login.salt);
+        }
+        assert!(
+            salts[0].is_some() && salts.iter().all(|s| *s == salts[0]),
+            "{user}: {salts:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn settings_and_protocol_reach_the_worker() {
     let world = World::with_method("trust");

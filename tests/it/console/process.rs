@@ -4,14 +4,14 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::world::{Console, World};
-use crate::support::client::Client;
+use crate::support::client::{Client, PATIENCE};
 use crate::support::frames::Frames;
 use crate::support::patience::eventually;
 use crate::support::postgres::Database;
@@ -25,7 +25,6 @@ struct Process {
     text: String,
     acme: Database,
     _dir: tempfile::TempDir,
-    _log: Receiver<String>,
 }
 
 impl Process {
@@ -42,21 +41,17 @@ impl Process {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (sender, log) = channel();
+        let (tell, told) = sync_channel(1);
+        // Reads to the end, so that the process is never held up.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                // Nobody may want to read on.
-                let _unread = sender.send(line);
+                if let Some((_, address)) = line.split_once("listening address=") {
+                    let _unread = tell.try_send(address.trim().to_owned());
+                }
             }
         });
-        let address = loop {
-            let line = log
-                .recv_timeout(Duration::from_secs(20))
-                .expect("it listens");
-            if let Some((_, address)) = line.split_once("listening address=") {
-                break address.trim().parse().unwrap();
-            }
-        };
+        let address = told.recv_timeout(PATIENCE).expect("it listens");
+        let address = address.parse().unwrap();
         Self {
             child,
             address,
@@ -64,7 +59,6 @@ impl Process {
             text,
             acme,
             _dir: dir,
-            _log: log,
         }
     }
 

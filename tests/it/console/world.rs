@@ -107,3 +107,16 @@ pub fn names(body: &[u8]) -> Vec<String> {
     }
     names
 }
+
+/// The numbers in these columns.
+pub fn numbers(row: &Row, names: &[&str]) -> Vec<u64> {
+    let number = |name: &&str| row[*name].parse().unwrap_or_else(|e| panic!("{name}: {e}"));
+    names.iter().map(number).collect()
+}
+
+/// These columns have these values.
+pub fn has(row: &Row, expected: &[(&str, &str)]) {
+    for (column, value) in expected {
+        assert_eq!(row[*column], *value, "{column} of {row:?}");
+    }
+}
