@@ -346,6 +346,38 @@ fn unix_sockets_survive_and_what_the_new_one_does_not_name_is_closed() {
 }
 
 #[test]
+fn the_http_port_goes_to_whoever_serves() {
+    let database = Database::fresh();
+    let place = Place::of(&[database.clone()], "", "");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let http = free.local_addr().unwrap();
+    drop(free);
+    let config = place
+        .config("")
+        .replace("takeover =", &format!("http = '{http}'\ntakeover ="));
+    let ready = || {
+        let mut answer = String::new();
+        let asked = TcpStream::connect(http).and_then(|mut socket| {
+            socket.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")?;
+            socket.read_to_string(&mut answer)
+        });
+        asked.is_ok() && answer.starts_with("HTTP/1.1 200")
+    };
+    let serving = "serving metrics and health over HTTP";
+    let old = place.start_with("old", &config);
+    let _client = place.client(&database);
+    eventually("the old one answers", ready);
+    let mut new = place.start_with("new", &config);
+    new.says(serving);
+    eventually("the new one answers", ready);
+    new.kill();
+    eventually("the old one has it again", || {
+        old.log().matches(serving).count() == 2
+    });
+    eventually("it answers again", ready);
+}
+
+#[test]
 fn a_retiring_process_drains_on_sigterm() {
     let database = Database::fresh();
     let place = Place::of(&[database.clone()], "", "");
