@@ -146,11 +146,11 @@ fn servers(page: &mut Page, pools: &[PoolRow]) {
     );
 }
 
-/// A counter of the totals.
-type Counted = (Name, fn(&Stats) -> f64);
+/// A metric, and how it is read from what it is of.
+type Reading<T, V = f64> = (Name, fn(&T) -> V);
 
 /// Counters by tenant.
-const TRAFFIC: [Counted; 12] = [
+const TRAFFIC: [Reading<Stats>; 12] = [
     (
         Name(
             "tenantry_transactions_total",
@@ -246,7 +246,7 @@ fn traffic(page: &mut Page, tenants: &[Entry]) {
 
 /// What each tenant has at the moment.
 fn moment(page: &mut Page, tenants: &[Entry]) {
-    let gauges: [(Name, fn(&Entry) -> f64); 5] = [
+    let gauges: [Reading<Entry>; 5] = [
         (
             Name("tenantry_tenant_clients", "Clients of the tenant."),
             |e| e.now.clients as f64,
@@ -379,7 +379,7 @@ fn logins(page: &mut Page, facts: &Facts) {
 }
 
 fn nodes(page: &mut Page, nodes: &[Node]) {
-    let gauges: [(Name, fn(&Node) -> Option<f64>); 4] = [
+    let gauges: [Reading<Node, Option<f64>>; 4] = [
         (
             Name(
                 "tenantry_node_connections",
