@@ -120,25 +120,15 @@ impl App {
         let logins = runtime("login", 2, Thread::Yields)?;
         let dialler = runtime("dial", 1, Thread::Equal)?;
         let control = Control::new()?;
-        let budget = Budget::default();
-        budget.configure(limits(&config));
-        let connectors = Arc::new(Connectors::default());
-        let switches = Switches::default();
-        let around = Surroundings {
-            dialler: dialler.handle().clone(),
-            connectors: Arc::clone(&connectors),
-            budget: budget.clone(),
-            epoch: Instant::now(),
-            started: SystemTime::now(),
-            switches: switches.clone(),
-        };
+        let around = surroundings(&dialler);
+        around.budget.configure(limits(&config));
         let parts = Parts::prepare(&config, &Registry::default(), None)?;
-        connectors.reload(parts.servers);
+        around.connectors.reload(parts.servers);
         let (workers, threads) = Workers::start(config.server.workers, &around)?;
         let config = Arc::new(config);
         let neighbours = Neighbours::new(
             workers.clone(),
-            budget.clone(),
+            around.budget.clone(),
             logins.handle().clone(),
             around.epoch,
         );
@@ -146,8 +136,8 @@ impl App {
         let console = Console::new(
             console::Around {
                 workers: workers.clone(),
-                switches: switches.clone(),
-                budget: budget.clone(),
+                switches: around.switches.clone(),
+                budget: around.budget.clone(),
                 clients: front.clients().clone(),
                 runtime: control.handle(),
             },
@@ -168,9 +158,9 @@ impl App {
             front,
             workers,
             threads: Mutex::new(Some(threads)),
-            connectors,
-            budget,
-            switches,
+            connectors: around.connectors,
+            budget: around.budget,
+            switches: around.switches,
             console,
             config: ArcSwap::new(config),
             reloads: Mutex::new(Reloads {
@@ -368,6 +358,18 @@ fn end_signal() -> impl Future<Output = std::io::Result<()>> {
             _signal = int.recv() => {}
         }
         Ok(())
+    }
+}
+
+/// What workers need of the rest, all of it new.
+fn surroundings(dialler: &Runtime) -> Surroundings {
+    Surroundings {
+        dialler: dialler.handle().clone(),
+        connectors: Arc::default(),
+        budget: Budget::default(),
+        epoch: Instant::now(),
+        started: SystemTime::now(),
+        switches: Switches::default(),
     }
 }
 

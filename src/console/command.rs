@@ -263,9 +263,9 @@ fn set(statement: &Statement<'_>, arguments: &[Word<'_>]) -> Option<Command> {
     }
     match &arguments[at..] {
         [a, ..] if a.is("transaction") || a.is("characteristics") || a.is("names") => {
-            return Some(Command::IgnoreSet);
+            Some(Command::IgnoreSet)
         }
-        [a, b, _, ..] if a.is("time") && b.is("zone") => return Some(Command::IgnoreSet),
+        [a, b, _, ..] if a.is("time") && b.is("zone") => Some(Command::IgnoreSet),
         [key, sign, _, ..] if matches!(sign, Word::Sign('=')) || sign.is("to") => {
             let key = key.name()?;
             if parameter(key).is_some() {

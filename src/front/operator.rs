@@ -31,11 +31,11 @@ impl Link for Channel {
     }
 
     async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        Channel::write_all(self, bytes).await
+        Self::write_all(self, bytes).await
     }
 
     async fn close(self) {
-        Channel::close(self).await;
+        Self::close(self).await;
     }
 }
 

@@ -304,7 +304,7 @@ fn a_database_that_is_another_tenants_slug_may_be_ones_own() {
 
 #[test]
 fn console() {
-    use Failure::{Console, Disagree};
+    use Failure::Console;
     check(&[
         (["-", "-", "admin", "tenantry"], Err(Console)),
         (["-", "-", "admin", "pgbouncer"], Err(Console)),

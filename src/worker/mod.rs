@@ -143,6 +143,15 @@ impl Threads {
     }
 }
 
+/// Runs a worker. Should it panic, the process ends: without it its tenants would wait for ever, and
+/// who manages the service starts a new one. The panic itself is in the log.
+fn run_or_abort(seat: run::Seat) {
+    let run = std::panic::AssertUnwindSafe(|| run::Worker::new(seat).run());
+    if std::panic::catch_unwind(run).is_err() {
+        std::process::abort();
+    }
+}
+
 impl Workers {
     /// Starts `count` workers.
     pub fn start(count: usize, around: &Surroundings) -> std::io::Result<(Self, Threads)> {
@@ -168,7 +177,7 @@ impl Workers {
                 around: around.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
-            threads.push(thread.spawn(move || run::Worker::new(seat).run())?);
+            threads.push(thread.spawn(move || run_or_abort(seat))?);
         }
         Ok((workers, Threads(threads)))
     }

@@ -53,6 +53,7 @@ roles = [{{ name = "app", password = "secret" }}]
     let outside = Outside {
         source: Some(source),
         logs: None,
+        ..Outside::default()
     };
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let proxy = std::thread::spawn(move || {
