@@ -126,12 +126,7 @@ impl App {
         around.connectors.reload(parts.servers);
         let (workers, threads) = Workers::start(config.server.workers, &around)?;
         let config = Arc::new(config);
-        let neighbours = Neighbours::new(
-            workers.clone(),
-            around.budget.clone(),
-            logins.handle().clone(),
-            around.epoch,
-        );
+        let neighbours = Neighbours::new(&workers, &around, logins.handle());
         let front = Front::new(parts.settings, Desk(Arc::clone(&neighbours)));
         let console = Console::new(
             console::Around {
@@ -147,10 +142,7 @@ impl App {
             },
         );
         let front = Arc::new(front.with_console(console.clone()));
-        let opened = {
-            let _inside = logins.enter();
-            sockets::open(&config.server, outside.sockets)?
-        };
+        let opened = sockets::open(&config.server, outside.sockets, logins.handle())?;
         let http = control.open_http(config.server.http, opened.predecessor.is_some())?;
         let path = config.server.takeover.clone();
         let station = Station::new(path, Arc::clone(&front), neighbours, opened.listening);
@@ -201,14 +193,14 @@ impl App {
     }
 
     /// Where it listens, in the order of the configuration.
-    pub fn addresses(&self) -> Vec<ListenAddr> {
+    pub fn addresses(&self) -> &[ListenAddr] {
         self.station.addresses()
     }
 
     /// The first TCP address it listens on.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
-        self.addresses().into_iter().find_map(|a| match a {
-            ListenAddr::Tcp(address) => Some(address),
+        self.addresses().iter().find_map(|a| match a {
+            ListenAddr::Tcp(address) => Some(*address),
             ListenAddr::Unix(_) => None,
         })
     }

@@ -78,15 +78,16 @@ fn graph_of(src: &Path) -> Graph {
         let (code, tests) = source::without_tests(&source::code_only(&text));
         let dir = submodule_dir(&file);
         for name in tests {
+            // And all that is below it.
             test_files.insert(dir.join(format!("{name}.rs")));
-            test_files.insert(dir.join(name).join("mod.rs"));
+            test_files.insert(dir.join(name));
         }
         sources.push((file, code));
     }
     let mut graph = Graph::new();
     for (file, code) in sources
         .iter()
-        .filter(|(file, _)| !test_files.contains(file))
+        .filter(|(file, _)| !file.ancestors().any(|path| test_files.contains(path)))
     {
         let path = module_path(file.strip_prefix(src).expect("a file below src"));
         if path[0] != "lib" {

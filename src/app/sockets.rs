@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use super::{AppError, UNIX_PORT};
@@ -28,9 +29,14 @@ pub(super) struct Opened {
     pub(super) predecessor: Option<Predecessor>,
 }
 
-/// Opens every listener of the configuration, from within a tokio runtime. `passed` are the service
+/// Opens every listener of the configuration, to be served on `runtime`. `passed` are the service
 /// manager's sockets.
-pub(super) fn open(server: &Server, passed: Vec<OwnedFd>) -> Result<Opened, AppError> {
+pub(super) fn open(
+    server: &Server,
+    passed: Vec<OwnedFd>,
+    runtime: &Handle,
+) -> Result<Opened, AppError> {
+    let _inside = runtime.enter();
     let mut passed = adopt_all(passed)?;
     let mut attempt = 1;
     loop {

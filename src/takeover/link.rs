@@ -19,7 +19,7 @@ use crate::front::Dispatch;
 use crate::types::NodeAddr;
 use crate::upstream::budget::Budget;
 use crate::upstream::lending::{LinkId, Note, Peer};
-use crate::worker::{Carried, Carrying, NewClient, Workers};
+use crate::worker::{Carried, Carrying, NewClient, Surroundings, Workers};
 
 /// Messages that may wait for the other process. Each stands for a permit, a waiter or a cancel
 /// request; if there are more it does not read any more.
@@ -82,16 +82,15 @@ struct Cancels {
 impl Neighbours {
     /// Without any link so far.
     pub fn new(
-        workers: Workers,
-        budget: Budget,
-        runtime: tokio::runtime::Handle,
-        epoch: Instant,
+        workers: &Workers,
+        around: &Surroundings,
+        runtime: &tokio::runtime::Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
-            workers,
-            budget,
-            runtime,
-            epoch,
+            workers: workers.clone(),
+            budget: around.budget.clone(),
+            runtime: runtime.clone(),
+            epoch: around.epoch,
             links: Mutex::default(),
         })
     }

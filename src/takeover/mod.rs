@@ -96,6 +96,8 @@ pub struct Station {
     path: Option<PathBuf>,
     front: Arc<Front>,
     neighbours: Arc<Neighbours>,
+    /// Also when it has left them.
+    addresses: Vec<ListenAddr>,
     listening: Mutex<Vec<Listening>>,
     standing: watch::Sender<Standing>,
     own: Mutex<Option<Arc<OwnSocket>>>,
@@ -109,7 +111,9 @@ impl Station {
         neighbours: Arc<Neighbours>,
         listening: Vec<Listening>,
     ) -> Arc<Self> {
+        let addresses = listening.iter().map(|l| l.bound.address().clone());
         Arc::new(Self {
+            addresses: addresses.collect(),
             path,
             front,
             neighbours,
@@ -142,13 +146,9 @@ impl Station {
         }
     }
 
-    /// Where it listens, in the order of the configuration.
-    pub fn addresses(&self) -> Vec<ListenAddr> {
-        let listening = self.listening();
-        listening
-            .iter()
-            .map(|l| l.bound.address().clone())
-            .collect()
+    /// Where it listens, or did until it left, in the order of the configuration.
+    pub fn addresses(&self) -> &[ListenAddr] {
+        &self.addresses
     }
 
     /// Where it stands, now and later.

@@ -58,7 +58,9 @@ roles = [{{ name = "app", password = "secret" }}]
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let proxy = std::thread::spawn(move || {
         // Nobody listens any more if the script has ended before.
-        app::serve(config, outside, |app| drop(tell.send(app.tcp_address())))
+        app::serve(config, outside, |app| {
+            let _gone = tell.send(app.tcp_address());
+        })
     });
     let address = told.recv().ok().flatten().context("the proxy starts")?;
     // Debian's own Python: the exporter and its driver are installed for that.

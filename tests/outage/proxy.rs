@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -155,7 +155,7 @@ impl Proxy {
             .spawn()
             .expect("the proxy is built");
         let stderr = process.stderr.take().expect("it is piped");
-        let (line, lines) = channel();
+        let (line, lines) = sync_channel(100_000);
         std::thread::spawn(move || {
             for said in BufReader::new(stderr).lines().map_while(Result::ok) {
                 // The test may have heard enough.
