@@ -230,6 +230,6 @@ mod tests {
     fn encodes_as_notice_response() {
         let mut out = Vec::new();
         Notice::new("done").encode(&mut out);
-        assert_eq!(out, b"N\0\0\0\x23SNOTICE\0VNOTICE\0C00000\0Mdone\0\0");
+        assert_eq!(out, b"N\0\0\0\x22SNOTICE\0VNOTICE\0C00000\0Mdone\0\0");
     }
 }

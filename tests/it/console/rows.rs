@@ -264,7 +264,8 @@ fn pins_have_a_reason() {
 
 #[test]
 fn what_there_is_nothing_of_has_no_rows() {
-    let mut console = World::new("", "").admin();
+    let world = World::new("", "");
+    let mut console = world.admin();
     for empty in [
         "MEM",
         "PEERS",
