@@ -78,7 +78,7 @@ fn graph_of(src: &Path) -> Graph {
         let (code, tests) = source::without_tests(&source::code_only(&text));
         let dir = submodule_dir(&file);
         for name in tests {
-            // And all that is below it.
+            // And all that is below it. Those with a `path` of their own are named `.._tests.rs`.
             test_files.insert(dir.join(format!("{name}.rs")));
             test_files.insert(dir.join(name));
         }
@@ -87,6 +87,7 @@ fn graph_of(src: &Path) -> Graph {
     let mut graph = Graph::new();
     for (file, code) in sources
         .iter()
+        .filter(|(file, _)| !file.to_string_lossy().ends_with("_tests.rs"))
         .filter(|(file, _)| !file.ancestors().any(|path| test_files.contains(path)))
     {
         let path = module_path(file.strip_prefix(src).expect("a file below src"));

@@ -129,7 +129,7 @@ fn transaction(
     balance: &mut i64,
     number: usize,
 ) -> Result<(), String> {
-    if number % 4 == 0 {
+    if number.is_multiple_of(4) {
         let bind = Frames::default().bind("half", &[&number.to_string()]);
         let got = client.try_rows(&bind.execute().sync())?;
         let half = (number / 2).to_string();

@@ -16,7 +16,7 @@ impl Dice {
 
     pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
         Self {
-            given: bytes.to_vec().into_iter(),
+            given: Vec::from(bytes).into_iter(),
             state: 0x9e37_79b9_7f4a_7c15,
         }
     }

@@ -92,7 +92,7 @@ fn what_drivers_send_by_themselves_does_nothing() {
 /// Parse, Bind with these formats of results, Describe of the portal, Execute.
 fn run(sql: &str, formats: &[u8], rows: u32) -> Frames {
     let mut bind = b"\0\0\0\0\0\0".to_vec();
-    bind.extend((formats.len() as u16).to_be_bytes());
+    bind.extend(u16::try_from(formats.len()).unwrap().to_be_bytes());
     bind.extend(formats.iter().flat_map(|f| [0, *f]));
     Frames::default()
         .parse("", sql)

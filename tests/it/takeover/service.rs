@@ -27,7 +27,7 @@ fn activated(place: &Place, config: &str, socket: impl Into<OwnedFd>) -> Process
 #[test]
 fn passed_sockets_are_matched_by_address() {
     let database = Database::fresh();
-    let place = Place::of(&[database.clone()], "", "");
+    let place = Place::of(std::slice::from_ref(&database), "", "");
     let socket = TcpListener::bind(place.address).unwrap();
     let kept = socket.try_clone().unwrap();
     let mut process = activated(&place, &place.config(""), socket);
@@ -43,7 +43,7 @@ fn passed_sockets_are_matched_by_address() {
 #[test]
 fn the_file_of_a_passed_unix_socket_stays() {
     let database = Database::fresh();
-    let place = Place::of(&[database.clone()], "", "");
+    let place = Place::of(std::slice::from_ref(&database), "", "");
     let file = place.path(&format!(".s.PGSQL.{}", place.address.port()));
     let socket = UnixListener::bind(&file).unwrap();
     let config = place.config(&format!(", 'unix:{}'", place.dir.path().display()));
@@ -72,7 +72,7 @@ fn a_passed_socket_that_nobody_names_is_an_error() {
 #[test]
 fn the_manager_is_told_what_happens() {
     let database = Database::fresh();
-    let place = Place::of(&[database.clone()], "", "");
+    let place = Place::of(std::slice::from_ref(&database), "", "");
     let watchdog = [("WATCHDOG_USEC", "400000")];
     let mut process = Process::spawn(&place.path("one"), &place.config(""), &watchdog);
     assert_eq!(process.told().trim(), "READY=1");
