@@ -129,7 +129,7 @@ fn three_takeovers_in_a_row_lose_no_connection_and_no_transaction() {
 #[test]
 fn a_cancel_request_finds_its_client_in_the_old_process() {
     let database = Database::fresh();
-    let place = Place::of(&[database.clone()], "", "");
+    let place = Place::of(std::slice::from_ref(&database), "", "");
     let mut old = place.start("old");
     let mut client = place.client(&database);
     let _new = place.succeed(&old, "new");
@@ -205,7 +205,7 @@ fn both_keep_to_one_cap_and_both_make_progress() {
 #[test]
 fn a_new_process_that_cannot_start_leaves_the_old_one_as_it_was() {
     let database = Database::fresh();
-    let place = Place::of(&[database.clone()], "", "");
+    let place = Place::of(std::slice::from_ref(&database), "", "");
     let mut old = place.start("old");
     let mut client = place.client(&database);
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -231,7 +231,7 @@ fn a_new_process_that_cannot_start_leaves_the_old_one_as_it_was() {
 #[test]
 fn the_old_process_accepts_again_when_the_new_one_is_killed_or_ends() {
     let database = Database::fresh();
-    let place = Place::of(&[database.clone()], "max_connections = 2", "");
+    let place = Place::of(std::slice::from_ref(&database), "max_connections = 2", "");
     let mut old = place.start("old");
     let mut client = place.client(&database);
     for (name, signal) in [("killed", Signal::SIGKILL), ("ended", Signal::SIGTERM)] {
@@ -320,7 +320,7 @@ fn who_lent_is_replaced_by_its_own_successor_when_it_is_killed() {
 #[test]
 fn unix_sockets_survive_and_what_the_new_one_does_not_name_is_closed() {
     let database = Database::fresh();
-    let place = Place::of(&[database.clone()], "", "");
+    let place = Place::of(std::slice::from_ref(&database), "", "");
     let (kept, given_up) = (place.path("kept"), place.path("given-up"));
     for dir in [&kept, &given_up] {
         std::fs::create_dir(dir).unwrap();
@@ -348,7 +348,7 @@ fn unix_sockets_survive_and_what_the_new_one_does_not_name_is_closed() {
 #[test]
 fn the_http_port_goes_to_whoever_serves() {
     let database = Database::fresh();
-    let place = Place::of(&[database.clone()], "", "");
+    let place = Place::of(std::slice::from_ref(&database), "", "");
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let http = free.local_addr().unwrap();
     drop(free);
@@ -380,7 +380,7 @@ fn the_http_port_goes_to_whoever_serves() {
 #[test]
 fn a_retiring_process_drains_on_sigterm() {
     let database = Database::fresh();
-    let place = Place::of(&[database.clone()], "", "");
+    let place = Place::of(std::slice::from_ref(&database), "", "");
     let mut old = place.start("old");
     let (mut idle, mut busy) = (place.client(&database), place.client(&database));
     busy.query("BEGIN");
@@ -402,7 +402,7 @@ fn frame(json: &str) -> Vec<u8> {
 #[test]
 fn strangers_at_the_takeover_socket_change_nothing() {
     let database = Database::fresh();
-    let place = Place::of(&[database.clone()], "", "");
+    let place = Place::of(std::slice::from_ref(&database), "", "");
     let mut old = place.start("old");
     let other_version = frame(r#"{"say":"hello","version":999,"pid":1,"wants":"listeners"}"#);
     let too_early = frame(r#"{"say":"serving"}"#);
