@@ -94,9 +94,21 @@ async fn keep_http(address: SocketAddr, mut bound: Option<http::Bound>, watched:
     let mut standing = watched.standing.clone();
     let site = Arc::new(Site::new(watched.sources()));
     loop {
+        let back = standing.wait_for(|s| !matches!(s, Standing::Retiring(_)));
+        if back.await.is_err() {
+            return;
+        }
         let open = match bound.take() {
             Some(open) => open,
-            None => open_again(address).await,
+            None => tokio::select! {
+                // Cancel-safe: what was not returned is closed.
+                open = open_again(address) => open,
+                // Cancel-safe: only looks.
+                retired = standing.wait_for(|s| matches!(s, Standing::Retiring(_))) => match retired {
+                    Ok(_) => continue,
+                    Err(_) => return,
+                },
+            },
         };
         info!(address = %open.address(), "serving metrics and health over HTTP");
         tokio::select! {
@@ -108,10 +120,6 @@ async fn keep_http(address: SocketAddr, mut bound: Option<http::Bound>, watched:
                     return;
                 }
             }
-        }
-        let back = standing.wait_for(|s| !matches!(s, Standing::Retiring(_)));
-        if back.await.is_err() {
-            return;
         }
     }
 }
