@@ -340,10 +340,12 @@ fn server_connection_that_could_not_be_reset_is_never_handed_on() {
     assert_eq!(proxy.client("scripted").value("SELECT 1"), "1");
 }
 
-/// A query and the first half of a message that the server ignores: CopyData outside of COPY.
-fn with_half_a_message() -> (Frames, &'static [u8]) {
-    let first = frames().query("SELECT 1").raw(b"d\0\0\0\x10half of");
-    (first, b" it ..")
+/// A query and the greater part of a message that the server ignores, CopyData outside of COPY; it is
+/// so long that it passes in pieces.
+fn with_half_a_message() -> (Frames, Vec<u8>) {
+    let message = [&b"d\0\x03\0\0"[..], &[b'x'; 0x2_fffc]].concat();
+    let (first, rest) = message.split_at(0x2_8000);
+    (frames().query("SELECT 1").raw(first), rest.to_vec())
 }
 
 #[test]
@@ -354,7 +356,7 @@ fn lease_is_kept_while_a_message_of_the_client_is_half_sent() {
     assert_eq!(a.ready().one(), "1");
     b.put(&frames().query("SELECT 2"));
     assert!(b.is_silent(MOMENT));
-    a.put(&frames().raw(rest));
+    a.put(&frames().raw(&rest));
     assert_eq!(b.ready().one(), "2");
 }
 
