@@ -277,7 +277,9 @@ impl Drop for App {
 pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Result<(), AppError> {
     let app = Arc::new(App::start_with(config, outside)?);
     let signals = Builder::new_current_thread().enable_all().build()?;
-    let _until_the_end = signals.spawn(memory::give_back());
+    let weak = Arc::downgrade(&app);
+    let clients = move || weak.upgrade().map_or(0, |app| app.clients());
+    let _until_the_end = signals.spawn(memory::give_back(clients));
     started(&app);
     systemd::tell(Word::Ready);
     let watch = Watch::start(&app)?;

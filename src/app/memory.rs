@@ -17,39 +17,48 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Growth that is left alone, in KiB.
 const SLACK: u64 = 1024;
 
-/// Gives back what is free, now and then, where the process has grown.
-pub(super) async fn give_back() {
+/// Clients that have gone of whose memory no more is made, either.
+const GONE: usize = 100;
+
+/// Gives back what is free, now and then, where the process has grown or `clients` have gone.
+pub(super) async fn give_back(clients: impl Fn() -> usize) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut floor = Floor::default();
+    let mut last = Last::default();
     loop {
         ticks.tick().await;
         let Some(before) = resident() else {
             return;
         };
-        if floor.is_left(before) {
+        if last.is_left(before, clients()) {
             trim();
             let after = resident().unwrap_or(before);
-            floor.set(after);
+            last.given_back(after, clients());
             debug!(before, after, "free memory given back, in KiB");
         }
     }
 }
 
-/// What was resident when memory was last given back, or less since: where nothing was free, it
-/// is not tried again until there is more.
+/// How it was when memory was last given back: where nothing is free, it is not tried again
+/// until there is a reason.
 #[derive(Debug, Default)]
-struct Floor(u64);
+struct Last {
+    /// Resident then, or less since.
+    resident: u64,
+    /// Clients then, or more since.
+    clients: usize,
+}
 
-impl Floor {
-    /// Whether so much is reason to give back.
-    fn is_left(&mut self, resident: u64) -> bool {
-        self.0 = self.0.min(resident);
-        resident > self.0 + SLACK
+impl Last {
+    /// Whether there is reason to give back.
+    fn is_left(&mut self, resident: u64, clients: usize) -> bool {
+        self.resident = self.resident.min(resident);
+        self.clients = self.clients.max(clients);
+        resident > self.resident + SLACK || self.clients - clients > GONE
     }
 
-    fn set(&mut self, resident: u64) {
-        self.0 = resident;
+    fn given_back(&mut self, resident: u64, clients: usize) {
+        *self = Self { resident, clients };
     }
 }
 
@@ -81,18 +90,26 @@ mod tests {
 
     #[test]
     fn growth_is_answered_once_and_again_only_after_more() {
-        let mut floor = Floor::default();
-        assert!(
-            floor.is_left(9_000),
-            "at the start what it takes is not known"
-        );
-        floor.set(9_000);
-        assert!(!floor.is_left(10_000));
-        assert!(floor.is_left(11_000));
-        floor.set(10_900);
-        assert!(!floor.is_left(11_500));
-        assert!(!floor.is_left(8_000));
-        assert!(floor.is_left(9_100));
+        let mut last = Last::default();
+        assert!(last.is_left(9_000, 0), "at the start nothing is known");
+        last.given_back(9_000, 0);
+        assert!(!last.is_left(10_000, 0));
+        assert!(last.is_left(11_000, 0));
+        last.given_back(10_900, 0);
+        assert!(!last.is_left(11_500, 0));
+        assert!(!last.is_left(8_000, 0));
+        assert!(last.is_left(9_100, 0));
+    }
+
+    #[test]
+    fn clients_that_have_gone_are_a_reason_though_nothing_has_grown() {
+        let mut last = Last::default();
+        last.given_back(75_000, 4_000);
+        assert!(!last.is_left(75_000, 10_000));
+        assert!(!last.is_left(75_000, 9_950));
+        assert!(last.is_left(75_000, 6));
+        last.given_back(15_000, 6);
+        assert!(!last.is_left(15_000, 3));
     }
 
     #[test]

@@ -73,6 +73,13 @@ impl Load {
         *locked(&self.plan) = Arc::new(plan);
     }
 
+    /// Waits until there were so many visits.
+    pub(crate) fn wait_for_visits(&self, count: u64) {
+        crate::support::patience::eventually("there is load", || {
+            self.visits.load(Ordering::Acquire) >= count
+        });
+    }
+
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
     }

@@ -41,6 +41,9 @@ const STAYING: usize = 12;
 /// Threads of clients that come and go.
 const VISITORS: u64 = 6;
 
+/// Visits for each reload of the warm-up: whatever is there only after a while is to be there.
+const VISITS: u64 = 20;
+
 /// How long the proxy may take to come to rest at the end.
 const REST: Duration = Duration::from_secs(60);
 
@@ -99,6 +102,9 @@ fn year(proxy: &ProxyProcess, file: &Path, load: &Load, (reloads, mut dice): (u6
         write(file, &next);
         proxy.hang_up();
         load.wait_for(next);
+        if number <= warm_up {
+            load.wait_for_visits(number * VISITS);
+        }
         if number == warm_up {
             warm = proxy.resident();
         }
