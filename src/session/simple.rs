@@ -54,6 +54,7 @@ impl Session {
         if carries && sets && self.restated_query(text, leased.link, flow) {
             return Ok(());
         }
+        let restarted = self.restarted().len();
         // From here on it is sent: what is noted twice would be asked for ever.
         let sent = Sent {
             survey: &survey,
@@ -74,13 +75,15 @@ impl Session {
         }
         let sent = name.is_some_and(|name| self.deallocate(&name, leased, flow))
             || executed.is_some_and(|(name, sql)| self.execute_by_name(&name, &sql, leased, flow));
+        // The session's start comes behind it, ahead of the next transaction. (Data of a COPY are
+        // awaited by the server.)
+        let discards = survey.effect == Effect::DiscardAll && !self.start.list().is_empty();
+        let loses_start = (discards || self.restarted().len() > restarted) && !survey.copy();
         let link = &mut *leased.link;
         self.begin_query(link);
         link.commit |= survey.commits();
         link.forgets |= survey.forgets();
-        // The session's start comes behind it, ahead of the next transaction.
-        let discards = survey.effect == Effect::DiscardAll && !self.start.list().is_empty();
-        link.awaiting |= (discards || self.restarts()) && leased.mode != PoolMode::Session;
+        link.awaiting |= loses_start && leased.mode != PoolMode::Session;
         if sent {
             return Ok(());
         }
@@ -301,7 +304,8 @@ impl Session {
 /// In a failed transaction a Parse fails, and the server would skip the query behind it: a batch that
 /// is still open ends first, unless it has failed itself.
 fn end_batch_first(link: &mut Link, flow: &mut Flow<'_>) -> Verdict {
-    if link.expected.is_empty() {
+    let local = |e: &Expected| matches!(e, Expected::LocalParse | Expected::LocalClose);
+    if link.expected.iter().all(local) {
         link.flushes = false;
         link.batch = Batch::Closed;
         link.expected.push_back(Expected::Sync(By::Proxy));

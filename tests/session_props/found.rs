@@ -12,7 +12,7 @@ use super::model::dialogue::CopyStyle::SyncThenWait;
 use super::model::dialogue::{Op, bind, execute, message, parse, query, script_from};
 use super::model::dice::Dice;
 use super::model::driver::{Driver, Terms};
-use Op::{Bind, Copy, Deallocate, DescribePortal, Query, Sync, Wait, Whole};
+use Op::{Bind, CloseStatement, Copy, Deallocate, DescribePortal, Query, Sync, Wait, Whole};
 
 /// A session that leases a server connection.
 struct Pair {
@@ -180,4 +180,32 @@ fn nothing_of_ours_goes_into_the_middle_of_a_clients_message() {
         let script = script_from(&start, &ops);
         Driver::new(vec![script], terms, Dice::of_seed(seed)).run();
     }
+}
+
+#[test]
+fn a_batch_of_nothing_but_replies_of_ours_does_not_keep_a_deallocate_waiting() {
+    let ops = [
+        Whole(1, 6),
+        Op::Discard,
+        Whole(3, 10),
+        Wait,
+        CloseStatement(3),
+        Deallocate(1),
+        Query(0),
+        Wait,
+        Query(8),
+    ];
+    super::every_way(&[&ops], 1, 1);
+}
+
+#[test]
+fn copy_data_behind_a_reset_are_not_held() {
+    let mut pair = Pair::new(StateMode::Carry);
+    let start = [("work_mem".to_owned(), "0".to_owned())];
+    pair.session = Session::new(SettingsTable::default().intern(&start), 1);
+    pair.client(&query("RESET ALL; COPY t FROM STDIN"));
+    pair.server(&message(b'C', &[b"RESET\0"]));
+    pair.server(&message(b'G', &[b"\0\0\0"]));
+    pair.client(&message(b'd', &[b"line\n"]));
+    pair.client(&message(b'c', &[]));
 }
