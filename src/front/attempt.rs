@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::channel::{Channel, Turns};
 use super::counts::Reason;
-use super::end::End;
+use super::end::{Cause, End};
 use super::journal::Way;
 use super::login::{self, Applicant, Known, Unfit};
 use super::opening::{self, Opened};
@@ -215,15 +215,19 @@ impl Attempt<'_> {
             claimed: claimed.as_ref().map(|(tenant, role)| (*tenant, role)),
             user: &startup.user,
         };
-        let key = login::prove(channel, asked, &applicant, &self.settings.verifiers).await?;
-        // Without a tenant nothing can be proven; should it happen all the same, nobody gets in.
-        let subject = subject
-            .map_err(|unfit| End::login(&startup.user, unfit.reason(), unfit.to_string()))?;
-        Ok(Proven {
-            startup,
-            subject,
-            key,
-        })
+        let proof = login::prove(channel, asked, &applicant, &self.settings.verifiers).await;
+        match (subject, proof) {
+            (Ok(subject), Ok(key)) => Ok(Proven {
+                startup,
+                subject,
+                key,
+            }),
+            (Ok(Subject::Client(found)), Err(end)) => Err(end.of(found)),
+            (Ok(Subject::Operator(_)), Err(end)) => Err(end),
+            (Err(unfit), Err(end)) => Err(end.because(unfit)),
+            // Without a tenant nothing can be proven; should it happen all the same, nobody gets in.
+            (Err(unfit), Ok(_)) => Err(End::login(&startup.user, Cause::Unfit(unfit))),
+        }
     }
 
     fn method(&self) -> AuthMethod {

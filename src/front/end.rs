@@ -4,7 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use super::counts::Reason;
+use super::login::Unfit;
 use crate::error::{ClientError, SqlState};
+use crate::tenant::resolve::Resolved;
 use crate::wire::proxy_header::ProxyHeaderError;
 use crate::wire::startup::StartupError;
 
@@ -24,7 +26,7 @@ pub(super) enum End {
     /// A cancel request was passed on; it has no answer.
     Canceled,
     /// The client is told, and the log says more.
-    Refused(Refusal),
+    Refused(Box<Refusal>),
 }
 
 /// What a client that is refused is told, and what it is not.
@@ -32,35 +34,84 @@ pub(super) enum End {
 pub(super) struct Refusal {
     /// What the client reads.
     pub(super) error: ClientError,
-    /// What is counted.
-    pub(super) reason: Reason,
-    /// What the log says; the client must not learn it.
-    pub(super) why: String,
+    /// Why; the client must not learn it.
+    pub(super) cause: Cause,
     /// The user name as sent, where the login came so far.
     pub(super) user: Option<String>,
+    /// Whose proof did not fit. Here so that it is let go of when the client has its answer, which
+    /// takes a time of its own as well.
+    pub(super) of: Option<Resolved>,
+}
+
+/// Why a client is refused, for counts and the log. Its words are made once the client has its
+/// answer: making them takes a time of its own for each cause, which would tell them apart.
+#[derive(Debug)]
+pub(super) enum Cause {
+    /// Just what the client is told.
+    Told(Reason),
+    /// The proof does not fit.
+    Proof(Reason, &'static str),
+    /// No proof can fit.
+    Unfit(Unfit),
+}
+
+impl Refusal {
+    /// What is counted.
+    pub(super) fn reason(&self) -> Reason {
+        match &self.cause {
+            Cause::Told(reason) | Cause::Proof(reason, _) => *reason,
+            Cause::Unfit(unfit) => unfit.reason(),
+        }
+    }
+
+    /// What the log says.
+    pub(super) fn why(&self) -> String {
+        match &self.cause {
+            Cause::Told(_) => self.error.message.clone().into_owned(),
+            Cause::Proof(_, why) => (*why).to_owned(),
+            Cause::Unfit(unfit) => unfit.to_string(),
+        }
+    }
 }
 
 impl End {
     /// A refusal whose reason is no secret.
     pub(super) fn told(reason: Reason, error: ClientError) -> Self {
-        let why = error.message.clone().into_owned();
-        Self::Refused(Refusal {
+        Self::Refused(Box::new(Refusal {
             error,
-            reason,
-            why,
+            cause: Cause::Told(reason),
             user: None,
-        })
+            of: None,
+        }))
     }
 
     /// The login failed. Whatever the reason, the client reads the same.
-    pub(super) fn login(user: &str, reason: Reason, why: impl Into<String>) -> Self {
+    pub(super) fn login(user: &str, cause: Cause) -> Self {
         let text = format!("password authentication failed for user \"{user}\"");
-        Self::Refused(Refusal {
+        Self::Refused(Box::new(Refusal {
             error: ClientError::fatal(SqlState::LOGIN, text),
-            reason,
-            why: why.into(),
+            cause,
             user: Some(user.to_owned()),
-        })
+            of: None,
+        }))
+    }
+
+    /// A failed login whose name itself is not good: that is why no proof fits.
+    pub(super) fn because(mut self, unfit: Unfit) -> Self {
+        if let Self::Refused(refusal) = &mut self
+            && let Cause::Proof(..) = refusal.cause
+        {
+            refusal.cause = Cause::Unfit(unfit);
+        }
+        self
+    }
+
+    /// A failed login of somebody that there is.
+    pub(super) fn of(mut self, found: Resolved) -> Self {
+        if let Self::Refused(refusal) = &mut self {
+            refusal.of = Some(found);
+        }
+        self
     }
 
     /// The client does not keep to the protocol.

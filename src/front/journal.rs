@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, info};
 
 use super::counts::{Counters, Counts, Reason};
-use super::end::{End, Refusal};
+use super::end::End;
 use crate::config::AuthMethod;
 use crate::console;
 use crate::lines::{Line, LineLimit, beginning};
@@ -81,7 +81,8 @@ impl Journal {
             End::Tls(_) => Reason::Tls,
             End::Header(_) => Reason::ProxyHeader,
             End::Late(_) => Reason::Timeout,
-            End::Silent(reason, _) | End::Refused(Refusal { reason, .. }) => *reason,
+            End::Silent(reason, _) => *reason,
+            End::Refused(refusal) => refusal.reason(),
         };
         self.counters.failure(reason);
         // Health checks connect and leave.
@@ -119,8 +120,10 @@ fn write(peer: Option<SocketAddr>, reason: Reason, end: &End) {
         End::Silent(_, why) => info!(%peer, reason, why, "closed"),
         End::Refused(refusal) => {
             let user = refusal.user.as_deref().map(beginning);
-            let (code, why) = (refusal.error.code.as_str(), beginning(&refusal.why));
-            info!(%peer, ?user, reason, code, ?why, "refused");
+            let (code, why) = (refusal.error.code.as_str(), refusal.why());
+            let why = beginning(&why);
+            let tenant = refusal.of.as_ref().map(|of| of.tenant.slug().as_str());
+            info!(%peer, tenant, ?user, reason, code, ?why, "refused");
         }
     }
 }

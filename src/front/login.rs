@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use super::channel::Channel;
 use super::counts::Reason;
-use super::end::End;
+use super::end::{Cause, End};
 use crate::auth::cert::names_role;
 use crate::auth::messages;
 use crate::auth::scram::{
@@ -163,12 +163,9 @@ pub(super) async fn prove(
 }
 
 impl Applicant<'_> {
-    /// `reason` and `why` count where the name itself is good.
-    fn refused(&self, reason: Reason, why: &str) -> End {
-        match &self.who {
-            Ok(_) => End::login(self.user, reason, why),
-            Err(unfit) => End::login(self.user, unfit.reason(), unfit.to_string()),
-        }
+    /// `reason` and `why` count where the name itself is good; see [`End::because`].
+    fn refused(&self, reason: Reason, why: &'static str) -> End {
+        End::login(self.user, Cause::Proof(reason, why))
     }
 
     /// What a SCRAM login is checked against; a mock unless the name itself is good.
