@@ -14,6 +14,9 @@ use crate::session::{Catalog, Link, Session, Settings, TxStatus};
 use crate::upstream::ServerCancel;
 use crate::upstream::budget::Permit;
 
+/// How long a closing server connection may go on with its work until that is cancelled again.
+const CANCEL_AGAIN: Millis = 3_000;
+
 /// One server connection.
 pub(super) struct Server {
     pub(super) serial: u64,
@@ -287,7 +290,8 @@ impl Worker {
                 }
             }
             ServerState::Owned(_) => self.close_server(slot, Ended::Lost),
-            ServerState::Leased(_) | ServerState::Closing => {}
+            ServerState::Closing => self.cancel_closing(slot),
+            ServerState::Leased(_) => {}
         }
     }
 
@@ -326,10 +330,6 @@ impl Worker {
         if was == ServerState::Closing {
             return;
         }
-        if server.link.is_busy() && server.cancels == 0 {
-            // What it works on has no reader any more.
-            super::cancels::fire(&self.around, std::sync::Arc::clone(&server.cancel));
-        }
         if server.link.at_rest() && server.socket.is_clear() {
             let _gone = server.socket.send(b"X\0\0\0\x04");
         }
@@ -354,8 +354,24 @@ impl Worker {
         if was == ServerState::Owned(Purpose::Catalog) {
             self.serve_line(pool);
         }
+        self.cancel_closing(slot);
         self.pools[pool].tell_awaited();
         self.fill(pool);
+    }
+
+    /// Cancels what a closing server connection works on, which has no reader any more; again and
+    /// again while it is there, since a server ignores the request where it has not begun yet.
+    fn cancel_closing(&mut self, slot: usize) {
+        let server = &mut self.servers[slot];
+        if !server.link.is_busy() {
+            return;
+        }
+        if server.cancels == 0 {
+            super::cancels::fire(&self.around, std::sync::Arc::clone(&server.cancel));
+        }
+        let owner = Owner::Server(slot, server.serial);
+        self.deadlines
+            .set(&mut server.deadline, owner, self.now + CANCEL_AGAIN);
     }
 
     /// Reads a closing server connection to its end.

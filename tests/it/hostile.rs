@@ -295,3 +295,29 @@ fn clients_that_vanish_anywhere_leave_no_slot_behind() {
         assert_eq!(good.query("SELECT 1").tags(), "TDCZ");
     }
 }
+
+/// A server that has not begun with a query when the cancel request comes ignores that, and would
+/// work for nobody.
+#[test]
+fn what_nobody_waits_for_is_cancelled_until_it_ends() {
+    let server = ScriptedServer::start(|mut peer| {
+        peer.read();
+        std::thread::park_timeout(PATIENCE);
+    });
+    let proxy = Toml::default()
+        .cluster("main", server.database().port, "")
+        .tenant("scripted", "main", &server.database(), "")
+        .start();
+    let mut client = proxy.client("scripted");
+    client.put(&frames().query("SELECT pg_sleep(1000)"));
+    eventually("it is lent", || {
+        proxy
+            .app
+            .budget()
+            .all()
+            .iter()
+            .any(|(_, node)| node.taken() > 0)
+    });
+    drop(client);
+    eventually("it is cancelled again", || server.cancels() > 1);
+}

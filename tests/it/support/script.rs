@@ -88,6 +88,7 @@ pub struct ScriptedServer {
     port: u16,
     stop: Arc<AtomicBool>,
     sockets: Arc<Mutex<Vec<TcpStream>>>,
+    cancels: Arc<AtomicUsize>,
     acceptor: Option<JoinHandle<()>>,
 }
 
@@ -101,6 +102,8 @@ impl ScriptedServer {
         let (stopped, kept) = (Arc::clone(&stop), Arc::clone(&sockets));
         let script = Arc::new(script);
         let numbers = Arc::new(AtomicUsize::new(0));
+        let cancels = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&cancels);
         let acceptor = std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
                 if stopped.load(Ordering::Acquire) {
@@ -110,8 +113,9 @@ impl ScriptedServer {
                     .expect("no holder panics")
                     .extend(socket.try_clone());
                 let (script, numbers) = (Arc::clone(&script), Arc::clone(&numbers));
+                let cancels = Arc::clone(&counted);
                 std::thread::spawn(move || {
-                    if let Some(peer) = log_in(socket, &numbers) {
+                    if let Some(peer) = log_in(socket, &numbers, &cancels) {
                         script(peer);
                     }
                 });
@@ -121,8 +125,14 @@ impl ScriptedServer {
             port,
             stop,
             sockets,
+            cancels,
             acceptor: Some(acceptor),
         }
+    }
+
+    /// How many cancel requests have come.
+    pub fn cancels(&self) -> usize {
+        self.cancels.load(Ordering::Acquire)
     }
 
     /// As a database of the tests.
@@ -148,8 +158,8 @@ impl Drop for ScriptedServer {
     }
 }
 
-/// Trusts whoever comes. A cancel request is dropped.
-fn log_in(mut socket: TcpStream, numbers: &AtomicUsize) -> Option<Peer> {
+/// Trusts whoever comes. A cancel request is counted and dropped.
+fn log_in(mut socket: TcpStream, numbers: &AtomicUsize, cancels: &AtomicUsize) -> Option<Peer> {
     socket.set_nodelay(true).ok()?;
     socket
         .set_read_timeout(Some(Duration::from_secs(60)))
@@ -163,7 +173,10 @@ fn log_in(mut socket: TcpStream, numbers: &AtomicUsize) -> Option<Peer> {
         socket.read_exact(&mut rest).ok()?;
         match code {
             SSL => socket.write_all(b"N").ok()?,
-            CANCEL => return None,
+            CANCEL => {
+                cancels.fetch_add(1, Ordering::AcqRel);
+                return None;
+            }
             _ => break,
         }
     }
