@@ -170,6 +170,12 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Most rounds of PBKDF2 in a SCRAM verifier: more would only burn time.
+pub const MAX_SCRAM_ITERATIONS: u32 = 10_000_000;
+
+/// Longest salt of a SCRAM verifier, in bytes; PostgreSQL writes 16.
+pub const MAX_SCRAM_SALT: usize = 512;
+
 /// The client's SCRAM key, learned at its login: it signs us in at a server that stores the same verifier.
 #[derive(Clone)]
 pub struct ScramClientKey(pub Arc<Zeroizing<[u8; 32]>>);

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 
 use super::ListenAddr;
-use crate::types::NodeAddr;
+use crate::types::{MAX_SCRAM_ITERATIONS, MAX_SCRAM_SALT, NodeAddr};
 
 /// Longest duration: timers count in bounded integers, and nobody means more.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -229,9 +229,11 @@ pub(super) fn stored(text: &str) -> Result<Stored, String> {
     if let Some(rest) = text.strip_prefix("SCRAM-SHA-256$") {
         return match scram_verifier(rest) {
             Some(()) => Ok(Stored::Scram),
-            None => Err("a malformed verifier; expected \
-                 SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>"
-                .into()),
+            None => Err(format!(
+                "a malformed verifier; expected \
+                 SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>, with 1 to \
+                 {MAX_SCRAM_ITERATIONS} iterations and at most {MAX_SCRAM_SALT} bytes of salt"
+            )),
         };
     }
     match text.strip_prefix("md5") {
@@ -261,7 +263,9 @@ fn scram_verifier(rest: &str) -> Option<()> {
     let salt = STANDARD.decode(salt).ok()?;
     key(stored_key)?;
     key(server_key)?;
-    (iterations > 0 && !salt.is_empty()).then_some(())
+    let fits = (1..=MAX_SCRAM_ITERATIONS).contains(&iterations)
+        && (1..=MAX_SCRAM_SALT).contains(&salt.len());
+    fits.then_some(())
 }
 
 #[cfg(test)]
@@ -397,6 +401,8 @@ mod tests {
             "SCRAM-SHA-256$".to_owned(),
             "SCRAM-SHA-256$4096:...".to_owned(),
             format!("SCRAM-SHA-256$0:c2FsdA==${key}:{key}"),
+            format!("SCRAM-SHA-256$10000001:c2FsdA==${key}:{key}"),
+            format!("SCRAM-SHA-256$1:{}${key}:{key}", STANDARD.encode([0; 513])),
             format!("SCRAM-SHA-256$4096:${key}:{key}"),
             format!("SCRAM-SHA-256$4096:c2FsdA==${key}:AAAA"),
             "md5X123456789abcdef0123456789abcdef".to_owned(),

@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 use super::message::{self, ServerFirst};
 use super::{BASE64, BINDING_TYPE, SCRAM_SHA_256, SCRAM_SHA_256_PLUS};
 use super::{ScramError, hash, hmac, random_nonce, salted_password, xor};
-use crate::types::ScramClientKey;
+use crate::types::{MAX_SCRAM_ITERATIONS, ScramClientKey};
 
 /// Most rounds of PBKDF2 that a server may demand of us: more would only burn our time.
-pub const MAX_ITERATIONS: u32 = 10_000_000;
+pub const MAX_ITERATIONS: u32 = MAX_SCRAM_ITERATIONS;
 
 /// Channel binding of our connection to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 
 use super::{BASE64, MAX_ITERATIONS, hash, hmac, salted_password};
-
-/// Longest salt taken from a verifier, in bytes; PostgreSQL writes 16.
-const MAX_SALT: usize = 512;
+use crate::types::MAX_SCRAM_SALT;
 
 /// The verifier of a password (manual 53.8, `rolpassword`): proves a login, does not make one.
 ///
@@ -52,7 +50,7 @@ impl Verifier {
             Ok(_) | Err(_) => return Err(VerifierError::Iterations),
         };
         let salt = BASE64.decode(salt).map_err(|_| VerifierError::Encoding)?;
-        if salt.is_empty() || salt.len() > MAX_SALT {
+        if salt.is_empty() || salt.len() > MAX_SCRAM_SALT {
             return Err(VerifierError::Encoding);
         }
         Ok(Self {
