@@ -1,7 +1,7 @@
 # The things one does with a checkout. Each installs what it lacks on Debian and Ubuntu and
 # says what to install elsewhere: scripts/prerequisites.
 
-.PHONY: demo test bench session-state endurance check prerequisites-%
+.PHONY: demo test bench session-state endurance fuzz check prerequisites-%
 
 # A primary, a replica, three tenants and the proxy in front, until Ctrl-C.
 demo: prerequisites-demo
@@ -35,6 +35,10 @@ check: prerequisites-check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	cargo deny --locked check bans licenses sources
+
+# Each fuzz target for a minute, or for SECONDS; the corpus is replayed by `make test`.
+fuzz: prerequisites-fuzz
+	fuzz/run $(or $(SECONDS),60)
 
 prerequisites-%:
 	@scripts/prerequisites $*

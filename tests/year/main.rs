@@ -91,9 +91,17 @@ fn reloads_without_end_leave_nothing_behind() {
     comes_to_rest(&proxy, descriptors, warm);
 }
 
+/// From so many reloads on it is the long form.
+const LONG: u64 = 1000;
+
+/// In the long form the first hundred reloads come at the pace of a year in an hour, so that what
+/// happens now and then has happened once before memory is compared; the others as fast as they may.
+const PACE: Duration = Duration::from_millis(720);
+
 /// All reloads; returns the memory after the warm-up.
 fn year(proxy: &ProxyProcess, file: &Path, load: &Load, (reloads, mut dice): (u64, StdRng)) -> u64 {
     let warm_up = (reloads / 2).min(100);
+    let pace = if reloads < LONG { Duration::ZERO } else { PACE };
     let (begin, mut warm) = (Instant::now(), 0);
     println!("reload  seconds  KiB resident  descriptors");
     for number in 1..=reloads {
@@ -104,6 +112,8 @@ fn year(proxy: &ProxyProcess, file: &Path, load: &Load, (reloads, mut dice): (u6
         load.wait_for(next);
         if number <= warm_up {
             load.wait_for_visits(number * VISITS);
+            let due = pace * u32::try_from(number).expect("a few");
+            thread::sleep(due.saturating_sub(begin.elapsed()));
         }
         if number == warm_up {
             warm = proxy.resident();

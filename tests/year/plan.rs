@@ -180,7 +180,7 @@ impl Plan {
         let mut text = format!(
             "[server]\nlisten = ['127.0.0.1:0']\nworkers = 2\n\
              [auth]\nsecret = 'of the tests, long enough for salts'\n\
-             [pool]\nidle_timeout = '1s'\nconnect_timeout = '5s'\n\
+             [pool]\nidle_timeout = '1s'\npool_ttl = '2s'\nconnect_timeout = '5s'\n\
              [[cluster]]\nname = 'main'\nprimary = '127.0.0.1:{port}'\nmax_connections = 150\ntls = 'disable'\n\
              [[cluster]]\nname = 'away'\nprimary = '127.0.0.1:{}'\ntls = 'disable'\n",
             self.away
