@@ -275,6 +275,7 @@ impl Drop for App {
 /// SIGHUP, RELOAD and a change of a file that the configuration comes from read it again; SIGUSR1 is
 /// PAUSE, SIGUSR2 RESUME. `started` is told when clients can connect.
 pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Result<(), AppError> {
+    memory::limit_heaps();
     let app = Arc::new(App::start_with(config, outside)?);
     let signals = Builder::new_current_thread().enable_all().build()?;
     let weak = Arc::downgrade(&app);

@@ -462,5 +462,5 @@ fn rejected(reason: PinReason) -> ClientError {
 pub fn too_many_pins() -> ClientError {
     let text = "too many sessions of this pool keep a server connection for themselves";
     ClientError::error(SqlState::TOO_MANY, text)
-        .with_hint("the limit is pool.max_pins; the log tells who does, and why")
+        .with_hint("the limit is pool.max_pins; SHOW PINS on the console tells who does, and why")
 }
