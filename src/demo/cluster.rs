@@ -291,7 +291,8 @@ impl Cluster {
     fn wait_until_ready(&self) -> Result<(), ClusterError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(Ok(Some(_))) = self.running().as_mut().map(Child::try_wait) {
+            let ended = self.running().as_mut().map(Child::try_wait);
+            if matches!(ended, Some(Ok(Some(_)))) {
                 *self.running() = None;
                 return Err(self.server_error("did not start"));
             }
