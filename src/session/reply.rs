@@ -326,6 +326,7 @@ impl Replies<'_> {
         self.link.copy = CopyIn::None;
         self.link.streams = false;
         self.link.restarts = false;
+        self.link.flushes = false;
         let last = self.link.expected.len() == 1;
         self.link.commit &= !last;
         self.link.forgets &= !last;

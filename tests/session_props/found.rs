@@ -12,7 +12,9 @@ use super::model::dialogue::CopyStyle::SyncThenWait;
 use super::model::dialogue::{Op, bind, execute, message, parse, query, script_from};
 use super::model::dice::Dice;
 use super::model::driver::{Driver, Terms};
-use Op::{Bind, CloseStatement, Copy, Deallocate, DescribePortal, Query, Sync, Wait, Whole};
+use Op::{
+    Bind, ClosePortal, CloseStatement, Copy, Deallocate, DescribePortal, Query, Sync, Wait, Whole,
+};
 
 /// A session that leases a server connection.
 struct Pair {
@@ -191,6 +193,26 @@ fn a_batch_of_nothing_but_replies_of_ours_does_not_keep_a_deallocate_waiting() {
         Wait,
         CloseStatement(3),
         Deallocate(1),
+        Query(0),
+        Wait,
+        Query(8),
+    ];
+    super::every_way(&[&ops], 1, 1);
+}
+
+#[test]
+fn a_deallocate_that_an_error_skips_leaves_the_next_one_its_flush() {
+    let ops = [
+        Whole(2, 0),
+        Whole(3, 6),
+        Op::Discard,
+        Wait,
+        Bind(0, 0),
+        Deallocate(2),
+        Sync,
+        Wait,
+        ClosePortal(0),
+        Deallocate(2),
         Query(0),
         Wait,
         Query(8),
