@@ -17,7 +17,7 @@ use tracing::debug;
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Growth that is left alone, in KiB.
-const SLACK: u64 = 1024;
+const SLACK: u64 = 256;
 
 /// Clients that have gone of whose memory no more is made, either.
 const GONE: usize = 100;
@@ -116,12 +116,12 @@ mod tests {
         let mut last = Last::default();
         assert!(last.is_left(9_000, 0), "at the start nothing is known");
         last.given_back(9_000, 0);
-        assert!(!last.is_left(10_000, 0));
-        assert!(last.is_left(11_000, 0));
-        last.given_back(10_900, 0);
-        assert!(!last.is_left(11_500, 0));
+        assert!(!last.is_left(9_200, 0));
+        assert!(last.is_left(9_300, 0));
+        last.given_back(9_250, 0);
+        assert!(!last.is_left(9_500, 0));
         assert!(!last.is_left(8_000, 0));
-        assert!(last.is_left(9_100, 0));
+        assert!(last.is_left(8_300, 0));
     }
 
     #[test]
