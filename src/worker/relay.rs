@@ -10,7 +10,7 @@ use super::clients::ClientState;
 use super::run::{READ, Turn, Worker};
 use super::servers::ServerState;
 use crate::config::PoolMode;
-use crate::session::{Desync, Flow, Leased, Replies, Schema, Step, Verdict};
+use crate::session::{Desync, Flow, Leased, Replies, Schema, Step, Verdict, WHOLE};
 use crate::stream::{ReadOutcome, Stream};
 
 /// Replies that a client may leave unread before its requests wait.
@@ -150,7 +150,8 @@ impl Worker {
         let held = std::mem::take(&mut self.clients[slot].socket.held);
         let kept = self.unkeep(held, &mut buffer);
         let socket = &mut self.clients[slot].socket;
-        let outcome = if socket.readable {
+        // What is held back may be more than one message: then it goes first.
+        let outcome = if socket.readable && kept <= WHOLE {
             socket.read(&mut buffer[kept..kept + READ])
         } else {
             Ok((0, End::Open))
@@ -177,7 +178,7 @@ impl Worker {
         }
         let client = &self.clients[slot];
         let stuck = matches!(client.state, ClientState::Waiting | ClientState::Login);
-        if client.socket.readable && !stuck && client.socket.held.len() < crate::session::WHOLE {
+        if client.socket.readable && !stuck && client.socket.held.len() < WHOLE {
             self.ready.push_back(Turn::Client(slot, client.serial));
         }
     }

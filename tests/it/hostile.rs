@@ -321,3 +321,21 @@ fn what_nobody_waits_for_is_cancelled_until_it_ends() {
     drop(client);
     eventually("it is cancelled again", || server.cancels() > 1);
 }
+
+#[test]
+fn more_than_fits_behind_what_is_held_back_waits_in_the_kernel() {
+    let database = Database::fresh();
+    let proxy = Proxy::of(&database, "");
+    let settings = [("options", "-c work_mem=7MB")];
+    let mut client = proxy.client_with(&database.name, &settings);
+    // What follows a RESET waits for its answer.
+    client.put(&frames().query("SELECT pg_sleep(0.5); RESET ALL"));
+    let large = format!("SELECT length('{}')", "x".repeat(100_000));
+    for _ in 0..8 {
+        client.put(&frames().query(&large));
+    }
+    assert!(client.ready().errors().is_empty());
+    for _ in 0..8 {
+        assert_eq!(client.ready().one(), "100000");
+    }
+}
