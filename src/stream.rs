@@ -18,7 +18,7 @@ use socket2::{SockRef, TcpKeepalive};
 const PROBES: u32 = 3;
 
 /// Has the kernel end a TCP connection whose peer has vanished: asked after `after` of silence and
-/// [`PROBES`] times in as long again, or `after` twice without taking what was sent. A peer that is
+/// `PROBES` times in as long again, or `after` twice without taking what was sent. A peer that is
 /// there but takes nothing for so long, while something waits for it, is ended just the same.
 pub fn keep_alive(socket: &impl AsFd, after: Duration) -> io::Result<()> {
     if after.is_zero() {

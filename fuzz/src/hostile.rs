@@ -276,7 +276,7 @@ impl World {
                 let step = self
                     .session
                     .read_unleased(&input, &self.statements, &mut answer);
-                self.to_client(&answer);
+                self.send_client(&answer);
                 (step.used, step.verdict)
             };
             self.asked.take(&input[..used], BY_CLIENTS);
@@ -310,7 +310,7 @@ impl World {
             self.link.prepare_for(&self.session, reset, &mut scratch);
         }
         if self.link.is_awaiting() {
-            self.to_server(&scratch);
+            self.send_server(&scratch);
             return (0, Verdict::Hold);
         }
         let mut leased = Leased {
@@ -329,16 +329,16 @@ impl World {
             .read(input, &mut leased, &mut flow, &mut answer);
         let passed = flow.finish().to_vec();
         assert!(step.used <= input.len());
-        self.to_server(&passed);
-        self.to_client(&answer);
+        self.send_server(&passed);
+        self.send_client(&answer);
         (step.used, step.verdict)
     }
 
-    fn to_server(&mut self, bytes: &[u8]) {
+    fn send_server(&mut self, bytes: &[u8]) {
         self.server.seen.take(bytes, BY_CLIENTS);
     }
 
-    fn to_client(&mut self, bytes: &[u8]) {
+    fn send_client(&mut self, bytes: &[u8]) {
         self.client.seen.take(bytes, BY_SERVERS);
     }
 
@@ -359,7 +359,7 @@ impl World {
             return self.server_lost();
         };
         assert!(used <= input.len() && (leased || passed.is_empty()));
-        self.to_client(&passed);
+        self.send_client(&passed);
         self.note_answered(&input[..used]);
         self.server.waiting.drain(..used);
         assert!(input.len() - used <= WHOLE);
@@ -414,7 +414,7 @@ impl World {
         if self.session.wonders() {
             let mut sql = Vec::new();
             self.link.put_inquiry(&mut self.session, &mut sql);
-            self.to_server(&sql);
+            self.send_server(&sql);
         } else if self.session.pin().is_none() || self.session.is_released() {
             self.check_rest();
             self.session.end_of_lease();
@@ -445,7 +445,7 @@ impl World {
         let mut answer = Vec::new();
         self.session
             .refuse(&self.client.waiting, &error, &mut answer);
-        self.to_client(&answer);
+        self.send_client(&answer);
         self.read_client(usize::MAX);
     }
 
@@ -467,7 +467,7 @@ impl World {
             } else if marked && self.session.is_discardable() {
                 let mut sql = Vec::new();
                 self.link.put_discard(&mut sql);
-                self.to_server(&sql);
+                self.send_server(&sql);
             } else if marked {
                 self.next_server();
             }

@@ -1,8 +1,8 @@
 //! The console: the database `tenantry`, also called `pgbouncer`, where operators look at the proxy
 //! and command it, with psql or any driver.
 //!
-//! Tables and commands are PgBouncer's ([`show`], [`orders`]), so that its exporters, boards and scripts
-//! work; what is ours comes after its columns. Both query protocols are spoken ([`session`]).
+//! Tables and commands are PgBouncer's (`show`, `orders`), so that its exporters, boards and scripts
+//! work; what is ours comes after its columns. Both query protocols are spoken (`session`).
 //! Guarantees: a report never holds up traffic (workers make it in slices); memory of a session is
 //! bounded; who may only look changes nothing; what is changed is one line of the log, with who did it.
 //! What the proxy as a whole must do (reload, end) is a [`Request`] to whoever owns it.

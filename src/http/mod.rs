@@ -3,7 +3,7 @@
 //! it is for a loopback or a network of the operator's own.
 //!
 //! Guarantees: a bounded number of connections, each of one request, with a bounded head, at an end
-//! after [`LIFETIME`] however slowly somebody reads or writes; a crowd from one address does not
+//! after `LIFETIME` however slowly somebody reads or writes; a crowd from one address does not
 //! keep others out; the workers are asked one thing at a time, however many ask here. It goes on
 //! while the proxy drains.
 
