@@ -158,7 +158,9 @@ impl Session {
 
     /// All settings have changed in a transaction that may take it back.
     pub(super) fn ask_about_all(&mut self) {
-        let pending = self.changes.iter().flat_map(|changes| &changes.pending);
+        // One that is not answered yet may be made before this.
+        let changes = self.changes.iter();
+        let pending = changes.flat_map(|changes| changes.pending.iter().chain(&changes.sent));
         let pending = pending.filter_map(SettingChange::name);
         let names: Vec<String> = self
             .settings

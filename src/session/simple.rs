@@ -75,10 +75,9 @@ impl Session {
         }
         let sent = name.is_some_and(|name| self.deallocate(&name, leased, flow))
             || executed.is_some_and(|(name, sql)| self.execute_by_name(&name, &sql, leased, flow));
-        // The session's start comes behind it, ahead of the next transaction. (Data of a COPY are
-        // awaited by the server.)
+        // The session's start comes behind it, ahead of the next transaction.
         let discards = survey.effect == Effect::DiscardAll && !self.start.list().is_empty();
-        let loses_start = (discards || self.restarted().len() > restarted) && !survey.copy();
+        let loses_start = discards || self.restarted().len() > restarted;
         let link = &mut *leased.link;
         self.begin_query(link);
         link.commit |= survey.commits();

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::Session;
 use super::expected::{By, Expected};
-use super::link::{Link, Unnamed};
+use super::link::{CopyIn, Link, Unnamed};
 use super::saying::NO_ROLE;
 use super::settings::Settings;
 use crate::config::ResetWhen;
@@ -68,11 +68,11 @@ impl Link {
         self.awaiting = put && roles;
     }
 
-    /// Whether nothing may be sent before our own query is answered.
+    /// Whether nothing may be sent before what was sent last is answered, but for the data of a COPY.
     #[inline]
     pub fn is_awaiting(&mut self) -> bool {
         self.awaiting &= !self.expected.is_empty();
-        self.awaiting
+        self.awaiting && self.copy == CopyIn::None
     }
 
     /// Appends what makes it fit for a session that shares it, whatever the last one has left.

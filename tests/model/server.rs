@@ -78,6 +78,12 @@ impl Server {
             && self.copy.is_none()
     }
 
+    /// Whether a prepared statement is a RESET.
+    pub(crate) fn resets(&self, name: &[u8]) -> bool {
+        let found = self.statements.get(name);
+        found.is_some_and(|prepared| prepared.sql.starts_with("RESET"))
+    }
+
     pub(crate) fn copies(&self) -> bool {
         self.copy.is_some()
     }

@@ -221,6 +221,20 @@ fn a_deallocate_that_an_error_skips_leaves_the_next_one_its_flush() {
 }
 
 #[test]
+fn a_reset_among_others_undoes_a_set_that_is_not_answered_yet() {
+    let ops = [
+        Query(14),
+        Query(0),
+        Op::Several(0, 19),
+        Wait,
+        Query(12),
+        Wait,
+        Query(12),
+    ];
+    super::every_way(&[&ops], 1, 1);
+}
+
+#[test]
 fn copy_data_behind_a_reset_are_not_held() {
     let mut pair = Pair::new(StateMode::Carry);
     let start = [("work_mem".to_owned(), "0".to_owned())];
