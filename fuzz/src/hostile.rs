@@ -145,8 +145,8 @@ struct Stream {
     readies: usize,
     /// What the last ReadyForQuery said; zero: there was none.
     status: u8,
-    /// Somebody said that the server copies: Syncs may be eaten.
-    copied: bool,
+    /// The server copies, which eats Syncs, or has failed, which skips what stands before one.
+    skips: bool,
 }
 
 impl Stream {
@@ -167,7 +167,7 @@ impl Stream {
             };
             assert!(tags.contains(&head.tag), "{}", bytes.escape_ascii());
             self.readies += usize::from(counted.contains(&head.tag));
-            self.copied |= matches!(head.tag, b'G' | b'W');
+            self.skips |= matches!(head.tag, b'G' | b'W' | b'E');
             self.tag = head.tag;
             self.left = head.total - frame::HEADER;
             self.partial.clear();
@@ -430,7 +430,7 @@ impl World {
     fn check_rest(&self) {
         assert!(matches!(self.answered.status, 0 | b'I'));
         assert!(self.server.seen.is_whole() && self.client.seen.is_whole());
-        if !self.answered.copied {
+        if !self.answered.skips {
             assert_eq!(self.answered.readies, self.server.seen.readies);
             assert_eq!(self.client.seen.readies, self.asked.readies);
         }
