@@ -255,7 +255,7 @@ impl Replies<'_> {
     }
 
     /// A server connection has a statement that it had not. One that is to be verified is not
-    /// there before that.
+    /// there before that, nor one that has given way since and is parsed again.
     fn parsed(&mut self, by: By, statement: &Statement) {
         statement.prove();
         if let Some(session) = &mut self.session {
@@ -263,8 +263,11 @@ impl Replies<'_> {
         }
         let standing = self.link.standing(statement, usize::MAX);
         let verified = by == By::Proxy && standing == Standing::Undecided;
-        let held = self.link.prepared.get_mut(&statement.id);
-        if let Some(held) = held.filter(|_| !verified) {
+        let parses = |e: &Expected| matches!(e, Expected::Parse(_, s) if s.id == statement.id);
+        if verified || self.link.expected.iter().any(parses) {
+            return;
+        }
+        if let Some(held) = self.link.prepared.get_mut(&statement.id) {
             held.parse = Parsed::Done;
         }
     }

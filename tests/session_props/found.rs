@@ -235,6 +235,23 @@ fn a_reset_among_others_undoes_a_set_that_is_not_answered_yet() {
 }
 
 #[test]
+fn a_statement_parsed_twice_in_a_batch_is_there_when_both_are_answered() {
+    let zone = [("timezone".to_owned(), "B".to_owned())];
+    let ops = [
+        Op::Discard,
+        Op::Parse(1, 3),
+        Op::Parse(2, 0),
+        Whole(1, 11),
+        Deallocate(1),
+        Query(0),
+    ];
+    for seed in 0..1000 {
+        let terms = Terms::new(1, 1);
+        Driver::new(vec![script_from(&zone, &ops)], terms, Dice::of_seed(seed)).run();
+    }
+}
+
+#[test]
 fn copy_data_behind_a_reset_are_not_held() {
     let mut pair = Pair::new(StateMode::Carry);
     let start = [("work_mem".to_owned(), "0".to_owned())];
