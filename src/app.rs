@@ -250,6 +250,15 @@ impl App {
         let _panicked = joiner.join();
     }
 
+    /// What memory is needed for at the moment.
+    fn used(&self) -> memory::Use {
+        let reloads = self.reload_counts.now();
+        memory::Use {
+            clients: self.clients(),
+            reloads: reloads.succeeded + reloads.failed,
+        }
+    }
+
     /// Closes everything at once.
     pub fn stop(&self) {
         self.workers.stop();
@@ -279,8 +288,8 @@ pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Re
     let app = Arc::new(App::start_with(config, outside)?);
     let signals = Builder::new_current_thread().enable_all().build()?;
     let weak = Arc::downgrade(&app);
-    let clients = move || weak.upgrade().map_or(0, |app| app.clients());
-    let _until_the_end = signals.spawn(memory::give_back(clients));
+    let used = move || weak.upgrade().map(|app| app.used()).unwrap_or_default();
+    let _until_the_end = signals.spawn(memory::give_back(used));
     started(&app);
     systemd::tell(Word::Ready);
     let watch = Watch::start(&app)?;

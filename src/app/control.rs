@@ -211,7 +211,8 @@ impl ReloadCounts {
         }
     }
 
-    fn now(&self) -> Reloads {
+    /// How many there were so far.
+    pub(super) fn now(&self) -> Reloads {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

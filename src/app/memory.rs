@@ -43,8 +43,18 @@ pub(super) fn limit_heaps() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(super) fn limit_heaps() {}
 
-/// Gives back what is free, now and then, where the process has grown or `clients` have gone.
-pub(super) async fn give_back(clients: impl Fn() -> usize) {
+/// What memory is needed for.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Use {
+    /// Clients, logged in or not.
+    pub(super) clients: usize,
+    /// Reloads so far, each of which needed room for two configurations.
+    pub(super) reloads: u64,
+}
+
+/// Gives back what is free, now and then: where the process has grown, clients have gone or a
+/// reload has passed.
+pub(super) async fn give_back(now: impl Fn() -> Use) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = Last::default();
@@ -53,10 +63,11 @@ pub(super) async fn give_back(clients: impl Fn() -> usize) {
         let Some(before) = resident() else {
             return;
         };
-        if last.is_left(before, clients()) {
+        let used = now();
+        if last.is_left(before, used) {
             trim();
             let after = resident().unwrap_or(before);
-            last.given_back(after, clients());
+            last.given_back(after, used);
             debug!(before, after, "free memory given back, in KiB");
         }
     }
@@ -68,20 +79,22 @@ pub(super) async fn give_back(clients: impl Fn() -> usize) {
 struct Last {
     /// Resident then, or less since.
     resident: u64,
-    /// Clients then, or more since.
-    clients: usize,
+    /// The reloads then, the clients then or more since.
+    used: Use,
 }
 
 impl Last {
     /// Whether there is reason to give back.
-    fn is_left(&mut self, resident: u64, clients: usize) -> bool {
+    fn is_left(&mut self, resident: u64, used: Use) -> bool {
         self.resident = self.resident.min(resident);
-        self.clients = self.clients.max(clients);
-        resident > self.resident + SLACK || self.clients - clients > GONE
+        self.used.clients = self.used.clients.max(used.clients);
+        resident > self.resident + SLACK
+            || self.used.clients - used.clients > GONE
+            || used.reloads != self.used.reloads
     }
 
-    fn given_back(&mut self, resident: u64, clients: usize) {
-        *self = Self { resident, clients };
+    fn given_back(&mut self, resident: u64, used: Use) {
+        *self = Self { resident, used };
     }
 }
 
@@ -111,28 +124,48 @@ fn trim() {}
 mod tests {
     use super::*;
 
+    fn clients(clients: usize) -> Use {
+        Use {
+            clients,
+            reloads: 0,
+        }
+    }
+
     #[test]
     fn growth_is_answered_once_and_again_only_after_more() {
-        let mut last = Last::default();
-        assert!(last.is_left(9_000, 0), "at the start nothing is known");
-        last.given_back(9_000, 0);
-        assert!(!last.is_left(9_200, 0));
-        assert!(last.is_left(9_300, 0));
-        last.given_back(9_250, 0);
-        assert!(!last.is_left(9_500, 0));
-        assert!(!last.is_left(8_000, 0));
-        assert!(last.is_left(8_300, 0));
+        let (mut last, none) = (Last::default(), clients(0));
+        assert!(last.is_left(9_000, none), "at the start nothing is known");
+        last.given_back(9_000, none);
+        assert!(!last.is_left(9_200, none));
+        assert!(last.is_left(9_300, none));
+        last.given_back(9_250, none);
+        assert!(!last.is_left(9_500, none));
+        assert!(!last.is_left(8_000, none));
+        assert!(last.is_left(8_300, none));
     }
 
     #[test]
     fn clients_that_have_gone_are_a_reason_though_nothing_has_grown() {
         let mut last = Last::default();
-        last.given_back(75_000, 4_000);
-        assert!(!last.is_left(75_000, 10_000));
-        assert!(!last.is_left(75_000, 9_950));
-        assert!(last.is_left(75_000, 6));
-        last.given_back(15_000, 6);
-        assert!(!last.is_left(15_000, 3));
+        last.given_back(75_000, clients(4_000));
+        assert!(!last.is_left(75_000, clients(10_000)));
+        assert!(!last.is_left(75_000, clients(9_950)));
+        assert!(last.is_left(75_000, clients(6)));
+        last.given_back(15_000, clients(6));
+        assert!(!last.is_left(15_000, clients(3)));
+    }
+
+    #[test]
+    fn a_reload_is_a_reason() {
+        let mut last = Last::default();
+        last.given_back(15_000, clients(6));
+        let after = Use {
+            reloads: 1,
+            ..clients(6)
+        };
+        assert!(last.is_left(15_000, after));
+        last.given_back(15_000, after);
+        assert!(!last.is_left(15_000, after));
     }
 
     #[test]
