@@ -41,8 +41,15 @@ const STAYING: usize = 12;
 /// Threads of clients that come and go.
 const VISITORS: u64 = 6;
 
-/// Visits for each reload of the warm-up: whatever is there only after a while is to be there.
-const VISITS: u64 = 20;
+/// Reloads of the warm-up.
+const WARM_UP: u64 = 100;
+
+/// Visits for each of them: about as many as there are in a year of an hour, of which a hundred
+/// reloads take more than a minute. Threads and their heaps, and code, are there only after a while.
+const VISITS: u64 = 100;
+
+/// The same in the short form.
+const FEW_VISITS: u64 = 10;
 
 /// How long the proxy may take to come to rest at the end.
 const REST: Duration = Duration::from_secs(60);
@@ -100,7 +107,12 @@ const PACE: Duration = Duration::from_millis(720);
 
 /// All reloads; returns the memory after the warm-up.
 fn year(proxy: &ProxyProcess, file: &Path, load: &Load, (reloads, mut dice): (u64, StdRng)) -> u64 {
-    let warm_up = (reloads / 2).min(100);
+    let warm_up = (reloads / 2).min(WARM_UP);
+    let visits = if warm_up < WARM_UP {
+        FEW_VISITS
+    } else {
+        VISITS
+    };
     let pace = if reloads < LONG { Duration::ZERO } else { PACE };
     let (begin, mut warm) = (Instant::now(), 0);
     println!("reload  seconds  KiB resident  descriptors");
@@ -111,7 +123,7 @@ fn year(proxy: &ProxyProcess, file: &Path, load: &Load, (reloads, mut dice): (u6
         proxy.hang_up();
         load.wait_for(next);
         if number <= warm_up {
-            load.wait_for_visits(number * VISITS);
+            load.wait_for_visits(number * visits);
             let due = pace * u32::try_from(number).expect("a few");
             thread::sleep(due.saturating_sub(begin.elapsed()));
         }
