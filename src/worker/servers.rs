@@ -337,12 +337,14 @@ impl Worker {
         server.socket.out = Vec::new();
         server.socket.readable = true;
         let (pool, serial) = (server.pool, server.serial);
+        let age = self.micros - server.connected;
         self.tallies.ends[why as usize] += 1;
+        self.tallies.server_lifetime_us += age;
         let held = &mut self.pools[pool];
         held.closing += 1;
         held.stale -= usize::from(server.generation != held.generation);
         held.stats.server_closed += 1;
-        held.stats.server_lifetime_us += self.micros - server.connected;
+        held.stats.server_lifetime_us += age;
         if was == ServerState::Owned(Purpose::Catalog) {
             self.pools[pool].catalog.end();
         }

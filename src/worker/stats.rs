@@ -219,6 +219,8 @@ pub struct Tallies {
     pub connect_failures: u64,
     /// Server connections that have ended, as in [`Ended::ALL`].
     pub ends: [u64; Ended::ALL.len()],
+    /// Their age at their end, in microseconds.
+    pub server_lifetime_us: u64,
     /// Clients that were admitted.
     pub clients: u64,
     /// Cancel requests that were passed on to a server.
@@ -241,6 +243,7 @@ impl Tallies {
                 *own += more;
             }
         }
+        self.server_lifetime_us += other.server_lifetime_us;
         self.connects += other.connects;
         self.connect_failures += other.connect_failures;
         self.clients += other.clients;

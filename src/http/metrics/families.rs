@@ -25,7 +25,7 @@ pub(super) fn add(page: &mut Page, all: &Gathered) {
             "tenantry_server_lifetime_seconds_total",
             "Age of server connections at their end, summed.",
         ),
-        seconds(all.stats().server_lifetime_us),
+        seconds(all.tallies.server_lifetime_us),
     );
 }
 

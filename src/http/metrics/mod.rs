@@ -21,7 +21,7 @@ use crate::types::Slug;
 use crate::upstream::budget::NodeBudget;
 use crate::worker::pulse::{Beat, Pulse};
 use crate::worker::report::{PoolRow, WorkerRow};
-use crate::worker::stats::{Stats, Tallies};
+use crate::worker::stats::Tallies;
 
 /// How long workers may take for a report; Prometheus waits ten seconds unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -132,17 +132,6 @@ impl State {
         let mut sum = Tallies::default();
         for worker in &self.workers {
             sum.add(&worker.tallies);
-        }
-        sum
-    }
-}
-
-impl Gathered {
-    /// Totals over all pools that there are or were.
-    fn stats(&self) -> Stats {
-        let mut sum = self.tallies.gone;
-        for pool in &self.pools {
-            sum.add(&pool.stats);
         }
         sum
     }
