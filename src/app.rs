@@ -381,7 +381,7 @@ fn limits(config: &Config) -> impl Iterator<Item = (crate::types::NodeAddr, usiz
     config
         .clusters
         .iter()
-        .map(|c| (c.primary.clone(), c.max_connections))
+        .flat_map(|c| c.nodes().map(|node| (node.clone(), c.max_connections)))
 }
 
 /// How a thread stands to the workers.

@@ -11,7 +11,7 @@
 //! startup settings -> idle -> (waiting ->) leased -> idle .. -> end. See `docs/design/`.
 //!
 //! Layers, lowest first; a module uses only lower ones, which `tests/layers.rs` checks: `types`
-//! `error` `gauge` `lines`, then `wire` `config`, `tls` `logs`, `auth` `stream`, `tenant`, `session`,
+//! `error` `gauge` `lines`, then `wire` `config` `nodes`, `tls` `logs`, `auth` `stream`, `tenant`, `session`,
 //! `upstream`, `worker`, `console` `demo` `http`, `front`, `takeover` `systemd`, `app`, `cli`.
 
 pub mod app;
@@ -26,6 +26,7 @@ pub mod gauge;
 pub mod http;
 pub mod lines;
 pub mod logs;
+pub mod nodes;
 pub mod session;
 pub mod stream;
 pub mod systemd;

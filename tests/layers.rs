@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// From the bottom to the top. `lib` is the map of them all and stands outside.
 const ROWS: [&[&str]; 15] = [
     &["types", "error", "gauge", "lines"],
-    &["metrics", "wire", "config"],
+    &["metrics", "wire", "config", "nodes"],
     &["tls", "logs"],
     &["auth", "stream"],
     &["tenant", "audit"],

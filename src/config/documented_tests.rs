@@ -27,7 +27,7 @@ fn keys_that_do_nothing_yet_are_refused_by_name() {
     assert_eq!(message, expected);
 }
 
-fn all_keys() -> [&'static Keys; 13] {
+fn all_keys() -> [&'static Keys; 15] {
     [
         &keys::ROOT,
         &keys::SERVER,
@@ -39,7 +39,9 @@ fn all_keys() -> [&'static Keys; 13] {
         &keys::CONSOLE_USER,
         &keys::REGISTRY,
         &keys::POOL,
+        &keys::ROUTING,
         &keys::CLUSTER,
+        &keys::REPLICA,
         &keys::TENANT,
         &keys::ROLE,
     ]
@@ -52,6 +54,7 @@ fn in_context(table: &str, line: &str) -> String {
         "cluster" | "tenant" => format!("[[{table}]]\n{line}"),
         "tenant.roles" => format!("[[tenant]]\nroles = [{{ {line} }}]"),
         "console.users" => format!("[console]\nusers = [{{ {line} }}]"),
+        "cluster.replicas" => format!("[[cluster]]\nreplicas = [{{ {line} }}]"),
         "server.listen" => format!("[server]\nlisten = [{{ {line} }}]"),
         _ => format!("[{table}]\n{line}"),
     }

@@ -19,8 +19,8 @@ use super::reader::{Document, OVER_THE_TEXT, Place, Section};
 use super::server::METHODS;
 use super::source::{Files, Source};
 use super::{
-    Auth, AuthMethod, Config, Log, LogFormat, PoolSettings, Statements, checks, cluster, console,
-    keys, pool, server, tenant, value,
+    Auth, AuthMethod, Config, Log, LogFormat, PoolSettings, RoutingSettings, Statements, checks,
+    cluster, console, keys, pool, routing, server, tenant, value,
 };
 
 pub use super::reader::Env;
@@ -146,8 +146,14 @@ fn document(doc: &Document<'_>, table: &DeTable<'_>) -> Result<Config, ConfigErr
     let console = console::read(root.section("console", &keys::CONSOLE));
     registry(root.section("registry", &keys::REGISTRY));
     let pool = pool::read(root.section("pool", &keys::POOL), &PoolSettings::default());
+    let base = RoutingSettings::default();
+    let routing = routing::read(root.section("routing", &keys::ROUTING), &base);
     let clusters = cluster::read(root.items("cluster"));
-    let tenants = tenant::read(root.items("tenant"), &clusters, &pool);
+    let defaults = tenant::Defaults {
+        pool: &pool,
+        routing: &routing,
+    };
+    let tenants = tenant::read(root.items("tenant"), &clusters, &defaults);
     root.finish();
     checks::listeners(doc, &server, (auth.method, &method_place));
     // Who can log in depends on all of the above: one mistake there would be many here.
@@ -161,6 +167,7 @@ fn document(doc: &Document<'_>, table: &DeTable<'_>) -> Result<Config, ConfigErr
         log,
         console: console.console,
         pool,
+        routing,
         clusters: clusters.all,
         tenants: tenants.into_iter().map(|d| d.tenant).collect(),
     })

@@ -17,9 +17,9 @@ pub(super) struct Keys {
 pub(super) static ROOT: Keys = Keys {
     table: "",
     working: &[
-        "server", "auth", "log", "console", "registry", "pool", "cluster", "tenant",
+        "server", "auth", "log", "console", "registry", "pool", "routing", "cluster", "tenant",
     ],
-    later: &["routing", "cache"],
+    later: &["cache"],
 };
 
 pub(super) static SERVER: Keys = Keys {
@@ -42,8 +42,8 @@ pub(super) static SERVER: Keys = Keys {
 
 pub(super) static LISTENER: Keys = Keys {
     table: "server.listen",
-    working: &["address", "method"],
-    later: &["route"],
+    working: &["address", "method", "route"],
+    later: &[],
 };
 
 pub(super) static SERVER_TLS: Keys = Keys {
@@ -116,6 +116,20 @@ pub(super) static POOL: Keys = Keys {
     later: &["weight"],
 };
 
+pub(super) static ROUTING: Keys = Keys {
+    table: "routing",
+    working: &[
+        "reads",
+        "consistency",
+        "consistency_wait",
+        "max_lag",
+        "no_replica",
+        "notice",
+        "balance",
+    ],
+    later: &[],
+};
+
 pub(super) static CLUSTER: Keys = Keys {
     table: "cluster",
     working: &[
@@ -126,8 +140,17 @@ pub(super) static CLUSTER: Keys = Keys {
         "tls_ca",
         "tls_certificate",
         "tls_key",
+        "replicas",
+        "monitor_url",
+        "probe_interval",
     ],
-    later: &["replicas", "admin_url", "monitor_url"],
+    later: &["admin_url"],
+};
+
+pub(super) static REPLICA: Keys = Keys {
+    table: "cluster.replicas",
+    working: &["address", "weight"],
+    later: &[],
 };
 
 pub(super) static TENANT: Keys = Keys {
@@ -141,9 +164,10 @@ pub(super) static TENANT: Keys = Keys {
         "status",
         "roles",
         "pool",
+        "routing",
         "allowed_networks",
     ],
-    later: &["routing", "cache"],
+    later: &["cache"],
 };
 
 pub(super) static ROLE: Keys = Keys {

@@ -13,6 +13,7 @@ mod keys;
 mod overrides;
 mod pool;
 mod reader;
+mod routing;
 mod server;
 mod show;
 mod source;
@@ -49,6 +50,8 @@ pub struct Config {
     pub console: Console,
     /// `[pool]`: what holds for tenants that say nothing else.
     pub pool: PoolSettings,
+    /// `[routing]`: what holds for tenants that say nothing else.
+    pub routing: RoutingSettings,
     /// `[[cluster]]`, sorted by name.
     pub clusters: Vec<Arc<Cluster>>,
     /// `[[tenant]]`, sorted by slug.
@@ -117,6 +120,18 @@ pub struct Listener {
     pub address: ListenAddr,
     /// Overrides `[auth] method`.
     pub method: Option<AuthMethod>,
+    /// Whom its clients ask for.
+    pub route: Route,
+}
+
+/// What clients of a listener ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Route {
+    /// The primary; some of their reads may go to replicas.
+    #[default]
+    Primary,
+    /// A standby, for all that they do.
+    Replica,
 }
 
 /// An address to listen on.
@@ -255,11 +270,44 @@ pub struct Cluster {
     pub name: ClusterName,
     /// The read-write node.
     pub primary: NodeAddr,
+    /// Its standbys. Which node is the primary in truth is found out.
+    pub replicas: Vec<Replica>,
     /// Cap of server connections per node over all tenants; where clusters share a node, the
     /// smallest of theirs, already resolved.
     pub max_connections: usize,
     /// TLS towards the nodes.
     pub tls: UpstreamTls,
+    /// Who looks after the nodes; without it, probes use a tenant's login.
+    pub monitor: Option<Monitor>,
+    /// How often each node is asked how it is.
+    pub probe_interval: Duration,
+}
+
+impl Cluster {
+    /// Its nodes, the primary first.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeAddr> {
+        std::iter::once(&self.primary).chain(self.replicas.iter().map(|r| &r.node))
+    }
+}
+
+/// A standby.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// Where.
+    pub node: NodeAddr,
+    /// Its share of the reads, beside those of the others.
+    pub weight: u32,
+}
+
+/// `monitor_url`: a login that may ask nodes how they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Monitor {
+    /// The server role.
+    pub role: RoleName,
+    /// Its password; `None` where the server wants none.
+    pub password: Option<Secret>,
+    /// The database to connect to.
+    pub database: DbName,
 }
 
 /// TLS towards servers.
@@ -305,6 +353,8 @@ pub struct TenantConfig {
     pub roles: Vec<Role>,
     /// `[pool]` with the tenant's overrides.
     pub pool: PoolSettings,
+    /// `[routing]` with the tenant's overrides.
+    pub routing: RoutingSettings,
     /// Where clients may come from; empty: everywhere. Unix sockets count as 127.0.0.1.
     pub allowed_networks: Vec<IpNet>,
 }
@@ -382,6 +432,76 @@ pub struct PoolSettings {
     /// Sessions of one pool that may keep a server connection for themselves; 0: all but one of
     /// `size`.
     pub max_pins: usize,
+}
+
+/// `[routing]`: which reads go to replicas, and how fresh these must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutingSettings {
+    /// What goes to replicas.
+    pub reads: Reads,
+    /// Which writes such a read must see.
+    pub consistency: Consistency,
+    /// How long a read waits for a replica to catch up; then it goes to the primary.
+    pub consistency_wait: Duration,
+    /// A replica further behind serves no `bounded` reads.
+    pub max_lag: MaxLag,
+    /// What becomes of reads while no replica is there.
+    pub no_replica: NoReplica,
+    /// Whether each transaction says by a NOTICE which node served it.
+    pub notice: bool,
+    /// How one of several replicas is chosen.
+    pub balance: Balance,
+}
+
+/// What goes to replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// Nothing.
+    Off,
+    /// Transactions that say that they are read only.
+    Transactions,
+    /// Also single statements that only read.
+    Statements,
+}
+
+/// Which writes a read at a replica must see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// Those that this instance has acknowledged to any session of the tenant.
+    Tenant,
+    /// Those of its own session.
+    Session,
+    /// Those that are older than `max_lag`.
+    Bounded,
+    /// None in particular.
+    Eventual,
+}
+
+/// How far a replica may be behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxLag {
+    /// In time.
+    Time(Duration),
+    /// In bytes of WAL.
+    Bytes(u64),
+}
+
+/// What becomes of reads while no replica is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoReplica {
+    /// They go to the primary.
+    Primary,
+    /// They fail.
+    Error,
+}
+
+/// How one of several replicas is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The one with the fewest server connections in use, by weight.
+    LeastConnections,
 }
 
 /// What becomes of session state in transaction mode.

@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use super::reader::{Place, Section, Value};
 use super::{
-    AuthMethod, ClientTlsMode, ListenAddr, Listener, ProxyMode, ProxyProtocol, Server, ServerTls,
-    keys, value,
+    AuthMethod, ClientTlsMode, ListenAddr, Listener, ProxyMode, ProxyProtocol, Route, Server,
+    ServerTls, keys, value,
 };
+
+/// The words for what clients of a listener ask for.
+pub(super) const ROUTES: [(&str, Route); 2] =
+    [("primary", Route::Primary), ("replica", Route::Replica)];
 
 /// The words for methods of authentication, wherever one is named.
 pub(super) const METHODS: [(&str, AuthMethod); 4] = [
@@ -88,6 +92,7 @@ fn listeners(s: &mut Section<'_>) -> (Vec<Listener>, Vec<Place>) {
             vec![Listener {
                 address,
                 method: None,
+                route: Route::Primary,
             }],
             vec![s.place_of("listen")],
         );
@@ -154,15 +159,18 @@ fn listener(item: Value<'_>) -> Option<Listener> {
         return Some(Listener {
             address: item.parsed(parse)?,
             method: None,
+            route: Route::Primary,
         });
     }
     let mut s = item.section(&keys::LISTENER);
     let address = s.required("address").and_then(|v| v.parsed(parse));
     let method = s.word("method", &METHODS);
+    let route = s.word("route", &ROUTES).unwrap_or_default();
     s.finish();
     Some(Listener {
         address: address?,
         method,
+        route,
     })
 }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    Config, ConsoleRole, ConsoleUser, ListenAddr, Listener, Statements, file, pool, server, value,
+    Config, ConsoleRole, ConsoleUser, ListenAddr, Listener, Statements, file, pool, routing,
+    server, value,
 };
 use crate::types::Secret;
 
@@ -292,6 +293,31 @@ static KEYS: &[Key] = &[
         Shown::Word(value::word_for(&pool::REPLICATIONS, &c.pool.replication))
     }),
     Key::now("pool.max_pins", |c| Shown::Number(c.pool.max_pins)),
+    Key::now("routing.reads", |c| {
+        Shown::Word(value::word_for(&routing::READS, &c.routing.reads))
+    }),
+    Key::now("routing.consistency", |c| {
+        Shown::Word(value::word_for(
+            &routing::CONSISTENCIES,
+            &c.routing.consistency,
+        ))
+    }),
+    Key::now("routing.consistency_wait", |c| {
+        Shown::Time(c.routing.consistency_wait)
+    }),
+    Key::now("routing.max_lag", |c| {
+        Shown::Text(routing::max_lag_text(c.routing.max_lag))
+    }),
+    Key::now("routing.no_replica", |c| {
+        Shown::Word(value::word_for(
+            &routing::NO_REPLICAS,
+            &c.routing.no_replica,
+        ))
+    }),
+    Key::now("routing.notice", |c| Shown::Switch(c.routing.notice)),
+    Key::now("routing.balance", |c| {
+        Shown::Word(value::word_for(&routing::BALANCES, &c.routing.balance))
+    }),
 ];
 
 /// PgBouncer's name for something that one of our keys says.

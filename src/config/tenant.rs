@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::cluster::Clusters;
 use super::reader::{Place, Section, Value};
-use super::{PoolSettings, Role, ServerLogin, TenantConfig, TenantStatus, keys, pool, value};
+use super::{
+    PoolSettings, Role, RoutingSettings, ServerLogin, TenantConfig, TenantStatus, keys, pool,
+    routing, value,
+};
 use crate::types::{DbName, NodeAddr, RoleName, Slug};
 
 /// A tenant, with the places that later checks speak about.
@@ -14,11 +17,17 @@ pub(super) struct Draft {
     pub(super) role_places: Vec<Place>,
 }
 
+/// What holds for tenants that say nothing else.
+pub(super) struct Defaults<'a> {
+    pub(super) pool: &'a PoolSettings,
+    pub(super) routing: &'a RoutingSettings,
+}
+
 /// Reads all `[[tenant]]`, sorted by slug.
 pub(super) fn read(
     items: Vec<Value<'_>>,
     clusters: &Clusters,
-    defaults: &PoolSettings,
+    defaults: &Defaults<'_>,
 ) -> Vec<Draft> {
     let mut slugs = HashSet::new();
     let mut databases = HashMap::new();
@@ -52,7 +61,7 @@ pub(super) fn read(
     drafts
 }
 
-fn tenant(mut s: Section<'_>, clusters: &Clusters, defaults: &PoolSettings) -> Option<Draft> {
+fn tenant(mut s: Section<'_>, clusters: &Clusters, defaults: &Defaults<'_>) -> Option<Draft> {
     let place = s.place.clone();
     let slug = s
         .required("slug")
@@ -73,7 +82,8 @@ fn tenant(mut s: Section<'_>, clusters: &Clusters, defaults: &PoolSettings) -> O
     ];
     let status = s.word("status", &statuses).unwrap_or(TenantStatus::Active);
     let (roles, role_places) = roles(s.items("roles"));
-    let pool = pool::read(s.section("pool", &keys::POOL), defaults);
+    let pool = pool::read(s.section("pool", &keys::POOL), defaults.pool);
+    let routing = routing::read(s.section("routing", &keys::ROUTING), defaults.routing);
     let networks = s.items("allowed_networks");
     let allowed_networks = networks
         .iter()
@@ -88,6 +98,7 @@ fn tenant(mut s: Section<'_>, clusters: &Clusters, defaults: &PoolSettings) -> O
         status,
         roles,
         pool,
+        routing,
         allowed_networks,
     };
     Some(Draft {

@@ -32,7 +32,8 @@ fn nothing_at_all_is_every_default() {
         config.server.listen,
         [Listener {
             address: loopback,
-            method: None
+            method: None,
+            route: Route::Primary,
         }]
     );
     assert!(config.server.workers >= 1);

@@ -64,6 +64,37 @@ pub(super) fn duration_text(duration: Duration) -> String {
     }
 }
 
+/// An amount of data: `16MiB`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let expected = || "expected a size such as \"16MiB\" (units: B, KiB, MiB, GiB)".to_owned();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = SIZES
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or_else(expected)?;
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    number
+        .checked_mul(*factor)
+        .ok_or_else(|| "is too large".to_owned())
+}
+
+/// A size as [`size`] reads it, in the largest unit that divides it.
+pub(super) fn size_text(size: u64) -> String {
+    let unit = SIZES
+        .iter()
+        .find(|(_, factor)| size.is_multiple_of(*factor));
+    let (name, factor) = unit.filter(|_| size > 0).unwrap_or(&("B", 1));
+    format!("{}{name}", size / factor)
+}
+
+const SIZES: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
 /// The word for a value.
 pub(super) fn word_for<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
     words

@@ -29,6 +29,9 @@ fn target(credentials: Credentials) -> Target {
     Target {
         node,
         cluster: Arc::new(Cluster {
+            replicas: Vec::new(),
+            monitor: None,
+            probe_interval: Duration::from_secs(1),
             name,
             primary,
             max_connections: 1,

@@ -119,6 +119,7 @@ impl World {
             listener: Arc::new(Listener {
                 address,
                 method: None,
+                route: crate::config::Route::Primary,
             }),
         }
     }
@@ -135,6 +136,7 @@ impl World {
         world.listener = Arc::new(Listener {
             address,
             method: of_listener,
+            route: crate::config::Route::Primary,
         });
         world
     }

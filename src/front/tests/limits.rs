@@ -153,6 +153,7 @@ async fn a_listener_serves_until_it_is_told_to_stop() {
     let listener = Arc::new(Listener {
         address,
         method: None,
+        route: crate::config::Route::Primary,
     });
     let (stop, stopped) = watch::channel(Gate::Open);
     let running = tokio::spawn(run(
