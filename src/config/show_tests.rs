@@ -17,13 +17,14 @@ fn row(config: &Config, key: &str) -> Row {
 
 #[test]
 fn every_key_of_the_tables_has_a_row_and_every_alias_a_key() {
-    let tables: [&Keys; 6] = [
+    let tables: [&Keys; 7] = [
         &keys::SERVER,
         &keys::SERVER_TLS,
         &keys::AUTH,
         &keys::LOG,
         &keys::CONSOLE,
         &keys::POOL,
+        &keys::ROUTING,
     ];
     let all = tables
         .iter()
