@@ -22,6 +22,7 @@ mod lexer;
 mod machine;
 mod named;
 mod plain;
+mod transaction;
 mod words;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ use std::borrow::Cow;
 
 pub use assignment::{Assignment, assignment, is_portable, is_short_limit, reset_name};
 pub use named::{Body, Named, body, named_settings, resets};
+pub use transaction::{Access, Block, Isolation, Modes, block, fits_standby};
 
 use lexer::{Kind, Lexer};
 
