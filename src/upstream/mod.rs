@@ -7,6 +7,7 @@ mod cancel;
 mod connect;
 mod dial;
 mod error;
+pub mod health;
 pub mod lending;
 mod reach;
 mod resolve;
