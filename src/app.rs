@@ -28,12 +28,14 @@ use crate::config::{Config, ConfigErrors, ListenAddr, Source};
 use crate::console::{self, Console, View};
 use crate::front::Front;
 use crate::logs::Logs;
+use crate::nodes::ClusterView;
 use crate::systemd::{self, Word};
 use crate::takeover::{Desk, Neighbours, Station, TakeoverError};
 use crate::tenant::Registry;
 use crate::tenant::switches::Switches;
 use crate::upstream::Connectors;
 use crate::upstream::budget::Budget;
+use crate::upstream::health::Health;
 use crate::worker::{Surroundings, Threads, Workers};
 
 pub use files::Watch;
@@ -83,6 +85,7 @@ pub struct App {
     workers: Workers,
     threads: Mutex<Option<Threads>>,
     connectors: Arc<Connectors>,
+    health: Health,
     budget: Budget,
     switches: Switches,
     console: Console,
@@ -125,6 +128,10 @@ impl App {
         let parts = Parts::prepare(&config, &Registry::default(), None)?;
         around.connectors.reload(parts.servers);
         let (workers, threads) = Workers::start(config.server.workers, &around)?;
+        let told = workers.clone();
+        let tell = move |view: &Arc<ClusterView>| told.cluster_changed(view);
+        around.health.subscribe(Box::new(tell));
+        around.health.configure(&config.clusters);
         let config = Arc::new(config);
         let neighbours = Neighbours::new(&workers, &around, logins.handle());
         let front = Front::new(parts.settings, Desk(Arc::clone(&neighbours)));
@@ -151,6 +158,7 @@ impl App {
             workers,
             threads: Mutex::new(Some(threads)),
             connectors: around.connectors,
+            health: around.health,
             budget: around.budget,
             switches: around.switches,
             console,
@@ -367,9 +375,11 @@ fn end_signal() -> impl Future<Output = std::io::Result<()>> {
 
 /// What workers need of the rest, all of it new.
 fn surroundings(dialler: &Runtime) -> Surroundings {
+    let connectors = Arc::<Connectors>::default();
     Surroundings {
         dialler: dialler.handle().clone(),
-        connectors: Arc::default(),
+        health: Health::new(dialler.handle().clone(), Arc::clone(&connectors)),
+        connectors,
         budget: Budget::default(),
         epoch: Instant::now(),
         started: SystemTime::now(),

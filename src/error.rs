@@ -45,6 +45,10 @@ impl SqlState {
     pub const CANCELED: Self = Self(*b"57014");
     /// idle_in_transaction_session_timeout.
     pub const IDLE_IN_TRANSACTION: Self = Self(*b"25P03");
+    /// in_failed_sql_transaction.
+    pub const FAILED_TRANSACTION: Self = Self(*b"25P02");
+    /// read_only_sql_transaction: a write on a read-only route.
+    pub const READ_ONLY: Self = Self(*b"25006");
     /// idle_session_timeout.
     pub const IDLE_SESSION: Self = Self(*b"57P05");
     /// transaction_timeout.
@@ -119,6 +123,15 @@ impl ClientError {
         Self {
             severity: Severity::Fatal,
             ..Self::error(code, message)
+        }
+    }
+
+    /// The same, where there is nothing to go on with.
+    #[must_use]
+    pub fn as_fatal(self) -> Self {
+        Self {
+            severity: Severity::Fatal,
+            ..self
         }
     }
 

@@ -241,6 +241,7 @@ impl App {
         raise_descriptor_limit(config::descriptors(&config));
         self.budget.configure(limits(&config));
         self.connectors.reload(parts.servers);
+        self.health.configure(&config.clusters);
         self.announce(&config);
         // Workers before logins: whoever logs in by the new settings finds them informed.
         self.workers.registry_replaced(&parts.registry);

@@ -363,6 +363,7 @@ impl Attempt<'_> {
             protocol,
             peer: self.peer(),
             local: self.ends.map(|ends| ends.local),
+            route: self.listener.route,
             places,
         });
     }

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use super::expected::{By, Change, Expected, Feed};
 use super::settings::Settings;
 use super::statement::Statement;
+use crate::wire::frame::Header;
 
 /// Bytes kept of the notices of our own queries.
 const MOST_NOTICES: usize = 4096;
@@ -124,6 +125,12 @@ pub struct Link {
     pub(super) bound: Bound,
     /// Replication: both sides send as they like.
     pub(super) streams: bool,
+    /// A standby that sessions have for one transaction: their next one may belong elsewhere.
+    pub(super) routed: bool,
+    /// Nothing of its answers has reached the client of this lease.
+    pub(super) silent: bool,
+    /// It has lost what the client had sent: that goes elsewhere.
+    pub(super) failed: bool,
     /// A named portal of this transaction may be a COPY.
     pub(super) copy_portal: bool,
     /// Something under way may drop all prepared statements, or one by name.
@@ -204,6 +211,9 @@ impl Link {
             copy: CopyIn::None,
             bound: Bound::Plain,
             streams: false,
+            routed: false,
+            silent: false,
+            failed: false,
             copy_portal: false,
             forgets: false,
             deallocates: VecDeque::new(),
@@ -258,6 +268,44 @@ impl Link {
     /// Whether the server works on something for which a reply is due.
     pub fn is_busy(&self) -> bool {
         !self.expected.is_empty() || self.batch != Batch::Closed || self.left > 0
+    }
+
+    /// From now on sessions have it for one transaction, and the next one may belong elsewhere.
+    pub fn set_routed(&mut self) {
+        self.routed = true;
+    }
+
+    /// Whether it is a standby that sessions have for one transaction.
+    #[inline]
+    pub fn is_routed(&self) -> bool {
+        self.routed
+    }
+
+    /// A lease begins: what it is sent is kept, and can be sent elsewhere.
+    pub fn begin_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// The client has had something of its answers, or what it was sent is kept no longer.
+    #[inline]
+    pub fn end_silent(&mut self) {
+        self.silent = false;
+    }
+
+    /// Whether what the client had sent is lost and can be sent elsewhere. What it answered with is
+    /// not for the client then.
+    #[inline]
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Whether a request must wait until all before it is answered: it may begin a transaction that
+    /// does not belong to this standby.
+    pub(super) fn must_part(&self, head: Header) -> bool {
+        self.batch == Batch::Closed
+            && self.copy == CopyIn::None
+            && matches!(head.tag, b'Q' | b'P' | b'B' | b'D' | b'C' | b'E' | b'F')
+            && !self.expected.iter().all(Expected::is_swallowed)
     }
 
     /// Whether it streams changes, for as long as both sides like.

@@ -16,10 +16,12 @@ mod inquiry;
 mod link;
 mod message;
 mod names;
+mod opening;
 mod own;
 mod pins;
 mod reading;
 mod reply;
+mod route;
 mod saying;
 mod settings;
 mod simple;
@@ -33,21 +35,24 @@ use std::rc::Rc;
 pub use catalog::Catalog;
 pub use flow::Flow;
 pub use link::{Link, Schema, TxStatus};
+pub use opening::Openings;
 pub use pins::too_many_pins;
 pub use reply::{Desync, Replies};
+pub use route::{Judge, Place, Seen, Why};
 pub use settings::{Setting, Settings, SettingsTable};
 pub use statement::{NAME_PREFIX, Scope, Statement, Statements};
 pub use tally::Tally;
 
 use crate::config::{PoolMode, StateMode};
 use crate::error::ClientError;
-use crate::wire::frame::{self, PARSE_COMPLETE, READY_IDLE};
+use crate::wire::frame::{self, PARSE_COMPLETE};
 use crate::wire::sql::{PinReason, Reasons};
 use carry::Changes;
 use expected::{By, Change, Expected, Feed};
 use link::{Batch, Bound, CopyIn, Unnamed};
 use message::{Message, Renamed, next_header, unknown_message};
 use names::Names;
+use opening::Opening;
 
 /// Longest message of a client that is looked at as a whole; longer ones pass in pieces.
 pub const WHOLE: usize = 128 * 1024;
@@ -86,6 +91,8 @@ pub struct Session {
     changes: Option<Box<Changes>>,
     /// The server waits for a Sync that was kept from it.
     owes_sync: bool,
+    /// A transaction block that was opened here.
+    opening: Option<Box<Opening>>,
     /// Why it keeps its lease.
     pins: Reasons,
     /// It keeps it to the end.
@@ -173,6 +180,7 @@ impl Session {
             savepoint: false,
             changes: None,
             owes_sync: false,
+            opening: None,
             undiscardable: !pins.is_empty(),
             fixed: !pins.is_empty(),
             pins,
@@ -260,13 +268,14 @@ impl Session {
         self.unsure = false;
         self.savepoint = false;
         self.changes = None;
+        self.opening = None;
     }
 
     /// Reads messages of a client without a lease. Replies of our own go to `to_client`.
     pub fn read_unleased(
         &mut self,
         input: &[u8],
-        statements: &Statements,
+        (statements, openings): (&mut Statements, Openings),
         to_client: &mut Vec<u8>,
     ) -> Step {
         let mut used = 0;
@@ -287,6 +296,15 @@ impl Session {
                     };
                 }
             };
+            if (openings == Openings::Held || self.opening.is_some())
+                && !self.refused
+                && let Some(answered) =
+                    self.answer_opening(head, &input[used..], statements, to_client)
+            {
+                self.left = answered;
+                self.left_dropped = true;
+                continue;
+            }
             match head.tag {
                 b'X' => {
                     return Step {
@@ -296,7 +314,7 @@ impl Session {
                 }
                 b'S' => {
                     self.refused = false;
-                    to_client.extend_from_slice(READY_IDLE);
+                    to_client.extend_from_slice(self.ready_unleased());
                 }
                 b'H' | b'd' | b'c' | b'f' => {}
                 _ if self.refused => {}
@@ -319,11 +337,12 @@ impl Session {
     /// [`Session::read_unleased`].
     pub fn refuse(&mut self, input: &[u8], error: &ClientError, to_client: &mut Vec<u8>) {
         error.encode(to_client);
+        self.fail_opening();
         match next_header(input) {
             Ok(Some(head)) if matches!(head.tag, b'Q' | b'F') => {
                 self.left = head.total;
                 self.left_dropped = true;
-                to_client.extend_from_slice(READY_IDLE);
+                to_client.extend_from_slice(self.ready_unleased());
             }
             _ => self.refused = true,
         }
@@ -407,7 +426,7 @@ impl Session {
             self.left_dropped = true;
             return Ok(());
         }
-        if link.awaiting && link.is_awaiting() {
+        if (link.awaiting && link.is_awaiting()) || (link.routed && link.must_part(message.head)) {
             return Err(Verdict::Hold);
         }
         match message.head.tag {

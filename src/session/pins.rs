@@ -179,6 +179,11 @@ impl Session {
         if suspicion != Suspicion::None {
             reasons = reasons.with(PinReason::Function);
         }
+        if leased.link.routed
+            && let Some(reason) = reasons.without(ANYTHING).without(SETTINGS).first()
+        {
+            return Err(not_on_a_replica(reason));
+        }
         let opaque = suspicion == Suspicion::Opaque;
         if reasons.contains(PinReason::Prepare) {
             // What it prepares may be run at any time.
@@ -446,6 +451,14 @@ fn parameter(bind: &[u8], number: usize) -> Option<String> {
         at += len;
     }
     None
+}
+
+/// What would tie the session to a replica is not done there: its writes could go nowhere then.
+fn not_on_a_replica(reason: PinReason) -> ClientError {
+    let reason = reason.as_str();
+    let text = format!("this transaction is served by a replica, which cannot be kept ({reason})");
+    ClientError::error(SqlState::UNSUPPORTED, text)
+        .with_hint("begin it with the comment /* tenantry: primary */, or SET tenantry.route")
 }
 
 fn rejected(reason: PinReason) -> ClientError {

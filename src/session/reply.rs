@@ -118,6 +118,14 @@ impl Replies<'_> {
         }
     }
 
+    /// Whether an error says that this standby has lost what another node can do: a conflict with
+    /// recovery (manual 27.4.2), the end of the connection.
+    #[cold]
+    fn can_go_elsewhere(&self, body: &[u8]) -> bool {
+        let session = self.session.as_ref();
+        (is_fatal(body) || is_conflict(body)) && session.is_some_and(|s| s.can_be_taken_back())
+    }
+
     /// Messages that come by themselves go to whoever leases, unless our own query caused them.
     fn unasked(&mut self, flow: &mut Flow<'_>) -> Fate {
         self.answer_local(flow);
@@ -423,6 +431,10 @@ impl Replies<'_> {
     }
 
     fn error(&mut self, body: &[u8], flow: &mut Flow<'_>) -> Fate {
+        if self.link.silent && self.can_go_elsewhere(body) {
+            self.link.failed = true;
+            return Fate::Swallow;
+        }
         self.answer_local(flow);
         let own = matches!(
             self.link.expected.front(),
@@ -525,6 +537,14 @@ fn changed_by(tag: &[u8]) -> Schema {
     } else {
         Schema::Same
     }
+}
+
+/// Whether a standby has cancelled something so that its replay could go on. Nothing else fails by
+/// these codes there: a standby has no SERIALIZABLE, and what only reads deadlocks with nobody.
+fn is_conflict(fields: &[u8]) -> bool {
+    fields
+        .split(|b| *b == 0)
+        .any(|field| field == b"C40001" || field == b"C40P01")
 }
 
 /// Whether an ErrorResponse ends the connection.

@@ -9,6 +9,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::route::Wishes;
 use crate::wire::sql::{Assignment, encoding_is_safe, is_short_limit};
 
 /// Name and value, as given in the startup packet.
@@ -171,6 +172,8 @@ pub struct Settings {
     pub reported: OnceCell<Vec<Setting>>,
     /// Notices that a server raised when it took the list, as messages.
     pub notices: OnceCell<Vec<u8>>,
+    /// What it says of routing.
+    pub(super) wishes: OnceCell<Wishes>,
 }
 
 impl Settings {
@@ -275,6 +278,7 @@ impl Default for SettingsTable {
             roles: false,
             reported: OnceCell::new(),
             notices: OnceCell::new(),
+            wishes: OnceCell::new(),
         };
         Self {
             known: HashMap::new(),
@@ -374,6 +378,7 @@ impl SettingsTable {
             shareable,
             reported,
             notices: OnceCell::new(),
+            wishes: OnceCell::new(),
         });
         self.known.insert(lists, Rc::clone(&made));
         made

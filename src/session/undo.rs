@@ -1,8 +1,32 @@
 //! What an error takes back: the rest of its batch, and the names that changed in it.
 
+use super::Session;
 use super::expected::{By, Change, Expected};
-use super::link::{Batch, Bound, Parsed, Prepared, Unnamed};
+use super::link::{Batch, Bound, Link, Parsed, Prepared, Unnamed};
 use super::reply::Replies;
+
+impl Session {
+    /// Whether all that it has sent since its lease began can be taken back.
+    pub fn can_be_taken_back(&self) -> bool {
+        self.at_boundary()
+            && self.changes.is_none()
+            && self.pins.is_empty()
+            && !self.owes_sync
+            && !self.local
+    }
+
+    /// Takes back all that was sent over a server connection that has answered none of it and never
+    /// will, so that it can be sent over another one.
+    pub fn take_back(&mut self, link: &mut Link) {
+        let opening = self.opening.take();
+        let undone = link.journal.len();
+        let session = Some(&mut *self);
+        Replies { session, link }.undo(undone, None);
+        self.end_of_lease();
+        self.opening = opening;
+        self.hold_again();
+    }
+}
 
 impl Replies<'_> {
     /// The server answers nothing more of this batch: takes back what the skipped requests did, the

@@ -88,7 +88,7 @@ impl Worker {
             return;
         };
         match client.state {
-            ClientState::Waiting => {
+            ClientState::Waiting | ClientState::CatchingUp => {
                 let text = "canceling statement due to user request";
                 self.refuse(slot, &ClientError::error(SqlState::CANCELED, text));
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Keeping;
 use super::clients::{removed, shutdown};
+use super::failover::primary_of;
 use super::pool::Pool;
 use super::run::{Phase, Worker};
 use super::stats::Ended;
@@ -21,19 +22,18 @@ impl Worker {
             if self.pools[slot].removed {
                 continue;
             }
+            if self.pools[slot].home().is_none() {
+                self.branch_changed(slot, tenant);
+                continue;
+            }
             if !self.rename(slot, tenant) {
                 self.retire(slot);
                 self.doom(&[slot], |_| Some(removed()));
                 continue;
             }
-            let node = self.pools[slot].tenant.config.cluster.primary.clone();
             let moved = self.pools[slot].reconfigure(Arc::clone(tenant));
             if moved {
-                self.unlist(slot, &node);
-                if let Some(node) = self.around.budget.node(&tenant.config.cluster.primary) {
-                    self.pools[slot].node = node;
-                }
-                self.pools[slot].ticket = None;
+                self.settle_at(slot);
                 for server in self.pools[slot].idle.clone() {
                     self.close_server(server, Ended::Replaced);
                 }
@@ -49,6 +49,42 @@ impl Worker {
         for slot in slots {
             self.serve_line(slot);
         }
+    }
+
+    /// The pool's node is the primary of its tenant's cluster as it is now.
+    fn settle_at(&mut self, slot: usize) {
+        let cluster = Arc::clone(&self.pools[slot].tenant.config.cluster);
+        let view = self.around.health.view(&cluster.name);
+        let at = primary_of(&cluster, view.as_deref());
+        let before = self.pools[slot].at.clone();
+        self.unlist(slot, &before);
+        if let Some(node) = self.around.budget.node(&at) {
+            self.pools[slot].node = node;
+            self.pools[slot].at = at;
+        }
+        self.pools[slot].ticket = None;
+        let asked = self.asked;
+        if let Some(home) = self.pools[slot].home() {
+            // Positions of another cluster say nothing here.
+            home.writes.note(asked);
+        }
+        self.see(slot, view);
+    }
+
+    /// A pool of connections to a replica: where these would have to be others, they end when they
+    /// are free.
+    fn branch_changed(&mut self, slot: usize, tenant: &Arc<Tenant>) {
+        let pool = &mut self.pools[slot];
+        if pool.reconfigure(Arc::clone(tenant)) {
+            pool.ticket = None;
+            for server in self.pools[slot].idle.clone() {
+                self.close_server(server, Ended::Replaced);
+            }
+        }
+        if let Some(login) = &tenant.config.login {
+            self.pools[slot].role = login.role.clone();
+        }
+        self.shrink(slot);
     }
 
     /// A login that began before a change arrives after it: gives it the tenant as it is now, or
@@ -80,11 +116,14 @@ impl Worker {
         let (Some(_), Some(after)) = (before, after) else {
             return false;
         };
-        let new = (tenant.id, after.clone());
+        let Some(route) = pool.home().map(|home| home.route) else {
+            return true;
+        };
+        let new = (tenant.id, after.clone(), route);
         if self.by_key.contains_key(&new) {
             return false;
         }
-        self.by_key.remove(&(tenant.id, pool.role.clone()));
+        self.by_key.remove(&(tenant.id, pool.role.clone(), route));
         self.pools[slot].role = new.1.clone();
         self.by_key.insert(new, slot);
         true

@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq;
 use super::deadlines::{Deadline, Millis, Owner, after};
 use super::pool::{Pool, Waiter};
 use super::relay::Connected;
+use super::routing::{CatchUp, Way, Writes};
 use super::run::{Phase, Turn, Worker, token};
 use super::servers::ServerState;
 use super::stats::{Ended, Micros};
@@ -17,7 +18,7 @@ use super::{NewClient, Protocol};
 use crate::config::{PoolMode, Replication};
 use crate::error::{ClientError, SqlState};
 use crate::gauge::Place;
-use crate::session::Session;
+use crate::session::{Session, Why};
 use crate::types::RoleName;
 use crate::wire::frame::{self, READY_IDLE};
 
@@ -28,6 +29,18 @@ pub(super) struct Client {
     pub(super) session: Session,
     pub(super) state: ClientState,
     pub(super) pool: usize,
+    /// The pool in whose line it is, or was last.
+    pub(super) line: usize,
+    /// Why its transaction is served where it is.
+    pub(super) why: Why,
+    /// Its next request goes to the primary, for that reason.
+    pub(super) forced: Option<Why>,
+    /// Its transaction may write.
+    pub(super) may_write: bool,
+    /// Its wait for a replica.
+    pub(super) catch_up: Option<CatchUp>,
+    /// What it has written itself, where that matters.
+    pub(super) writes: Option<Box<Writes>>,
     /// Its place among the pool's members.
     pub(super) seat: usize,
     /// Its last wait, by a number that no other client's wait on this worker has: its slot may have
@@ -66,6 +79,8 @@ pub(super) enum ClientState {
     Introducing(usize),
     /// Its next request.
     Idle,
+    /// A replica that has replayed what its request must see.
+    CatchingUp,
     /// In line with a request.
     Waiting,
     /// Requests and replies, over that server connection.
@@ -120,7 +135,7 @@ impl Worker {
         if let Err(error) = self.refresh(&mut new.identity) {
             return turn_away(&mut socket, &error);
         }
-        let Some(pool) = self.pool_for(&new.identity) else {
+        let Some(pool) = self.pool_for(&new.identity, new.route) else {
             let text = "the tenant's cluster is not configured any more";
             return turn_away(
                 &mut socket,
@@ -153,6 +168,12 @@ impl Worker {
             session: Session::new(settings, serial),
             state: ClientState::Idle,
             pool,
+            line: pool,
+            why: Why::Writes,
+            forced: None,
+            may_write: true,
+            catch_up: None,
+            writes: None,
             seat: self.pools[pool].members.len(),
             turn: 0,
             since: self.now,
@@ -181,15 +202,21 @@ impl Worker {
     }
 
     /// Greets a client at once if its pool knows what to say, else puts it in line.
-    fn welcome(&mut self, slot: usize) {
+    pub(super) fn welcome(&mut self, slot: usize) {
         let client = &self.clients[slot];
         let known = client.session.settings().reported.get().is_some();
         if known && self.pools[client.pool].limits().mode != PoolMode::Session {
             return self.greet(slot, None);
         }
         self.clients[slot].state = ClientState::Login;
-        if self.acquire(slot) {
-            self.introduce(slot);
+        match self.way_in(slot) {
+            Way::Line(line) => {
+                if self.acquire(slot, line) {
+                    self.introduce(slot);
+                }
+            }
+            Way::Wait => {}
+            Way::Refuse(error) => self.close_client(slot, &error.as_fatal()),
         }
     }
 
@@ -314,8 +341,8 @@ impl Worker {
     }
 
     /// Leases an idle server connection (true), or puts the client in line.
-    pub(super) fn acquire(&mut self, slot: usize) -> bool {
-        let pool = self.clients[slot].pool;
+    pub(super) fn acquire(&mut self, slot: usize, pool: usize) -> bool {
+        self.clients[slot].line = pool;
         if !self.pools[pool].holds_back()
             && !self.pools[pool].has_waiters()
             && let Some(server) = self.idle_for(slot)
@@ -351,11 +378,11 @@ impl Worker {
 
     fn idle_for(&mut self, slot: usize) -> Option<usize> {
         let client = &self.clients[slot];
-        if !self.pools[client.pool].is_session() {
-            return self.idle_server(client.pool);
+        if !self.pools[client.line].is_session() {
+            return self.idle_server(client.line);
         }
         let settings = Rc::clone(client.session.settings());
-        self.idle_fitting(client.pool, &settings)
+        self.idle_fitting(client.line, &settings)
     }
 
     pub(super) fn lease(&mut self, slot: usize, server: usize) {
@@ -364,15 +391,30 @@ impl Worker {
         self.pools[client.pool].stats.leases += 1;
         client.begun = self.micros;
         client.since = self.now;
-        client.state = ClientState::Leased(server);
+        let before = std::mem::replace(&mut client.state, ClientState::Leased(server));
+        if self.pools[client.pool].is_routed() && before != ClientState::Login {
+            self.routed(slot, server);
+        }
+    }
+
+    /// Answers the request that the input begins with by an error; the client stays.
+    pub(super) fn refuse_now(&mut self, slot: usize, input: &[u8], error: &ClientError) {
+        let client = &mut self.clients[slot];
+        let mut answer = Vec::new();
+        client.session.refuse(input, error, &mut answer);
+        self.pools[client.pool].stats.sent += answer.len() as u64;
+        // A failed write shows again as a failed read.
+        let _gone = client.socket.send(&answer);
     }
 
     /// Answers a waiting client's request by an error; the client stays.
     pub(super) fn refuse(&mut self, slot: usize, error: &ClientError) {
         let client = &mut self.clients[slot];
-        if client.state != ClientState::Waiting {
+        let in_line = client.state == ClientState::Waiting;
+        if !in_line && client.state != ClientState::CatchingUp {
             return;
         }
+        client.catch_up = None;
         client.state = ClientState::Idle;
         let mut answer = Vec::new();
         client
@@ -381,7 +423,9 @@ impl Worker {
         let sent = client.socket.send(&answer);
         self.pools[client.pool].stats.sent += answer.len() as u64;
         let serial = client.serial;
-        self.pools[self.clients[slot].pool].left_line();
+        if in_line {
+            self.pools[self.clients[slot].line].left_line();
+        }
         if sent.is_err() {
             return self.client_gone(slot);
         }
@@ -398,7 +442,8 @@ impl Worker {
         let client = &self.clients[slot];
         let resting = match client.state {
             ClientState::Leased(server) => self.servers[server].link.at_rest(),
-            ClientState::Idle | ClientState::Login | ClientState::Waiting => true,
+            ClientState::Idle | ClientState::CatchingUp => !client.session.holds_opening(),
+            ClientState::Login | ClientState::Waiting => true,
             ClientState::Introducing(_) => false,
         };
         if resting {
@@ -428,9 +473,9 @@ impl Worker {
         self.pools[client.pool].count(client.session.take_tally());
         self.slow.forget(slot);
         match client.state {
-            ClientState::Idle => {}
+            ClientState::Idle | ClientState::CatchingUp => {}
             ClientState::Login | ClientState::Waiting => {
-                self.pools[client.pool].left_line();
+                self.pools[client.line].left_line();
             }
             ClientState::Leased(server) | ClientState::Introducing(server) => {
                 self.give_back(server, &client.session);

@@ -12,6 +12,7 @@ use super::relay::Connected;
 use super::run::{Phase, Turn, Worker, token};
 use super::servers::{Server, ServerState};
 use super::stats::Ended;
+use crate::config::Route;
 use crate::error::ClientError;
 use crate::session::{Link, Setting, Settings};
 use crate::upstream::backoff::Attempt;
@@ -76,7 +77,7 @@ impl Worker {
             since: self.now,
         };
         pool.ticket = Some((pool.node.enqueue(waiter, grant), self.now));
-        let node = pool.tenant.config.cluster.primary.clone();
+        let node = pool.at.clone();
         self.workers.evict(&node);
     }
 
@@ -96,14 +97,19 @@ impl Worker {
 
     fn dial(&mut self, slot: usize, permit: Permit) {
         let settings = self.settings_to_dial(slot);
+        let mut target = self.pools[self.home_of(slot)].target(settings);
         let pool = &mut self.pools[slot];
         pool.dialling += 1;
-        let (serial, target) = (pool.serial, pool.target(settings));
-        let generation = pool.generation;
+        target.node = pool.at.clone();
+        let (serial, generation) = (pool.serial, pool.generation);
+        let health = self.around.health.clone();
         let connectors = std::sync::Arc::clone(&self.around.connectors);
         let inbox = std::sync::Arc::clone(&self.workers.inboxes[self.number]);
         self.around.dialler.spawn(async move {
             let result = connect(&target, &connectors).await;
+            if result.is_ok() {
+                health.offer(&target);
+            }
             let dialled = Box::new(Dialled {
                 generation,
                 permit,
@@ -128,6 +134,7 @@ impl Worker {
         } = dialled;
         let now = self.now;
         self.tallies.connect_failures += u64::from(result.is_err());
+        let home = self.home_of(slot);
         let pool = &mut self.pools[slot];
         pool.dialling -= 1;
         match result {
@@ -137,7 +144,7 @@ impl Worker {
                     pool.backoff.succeeded();
                     pool.last_error = None;
                 }
-                let fresh = pool.settings.intern(&settings);
+                let fresh = self.pools[home].settings.intern(&settings);
                 self.connected(slot, upstream, (permit, generation, fresh));
             }
             Err(_) if pool.generation != generation => {}
@@ -150,9 +157,15 @@ impl Worker {
                 pool.backoff.failed(now);
                 let told = error.client_error();
                 pool.last_error = Some(told.clone());
+                let stuck = error.is_final() && pool.open == 0;
                 drop(permit);
-                if error.is_final() && pool.open == 0 {
+                if home != slot {
+                    self.branch_failed(slot);
+                } else if stuck {
                     self.refuse_all(slot, &told);
+                } else {
+                    let node = self.pools[slot].at.clone();
+                    self.around.health.suspect(&node);
                 }
             }
         }
@@ -223,10 +236,19 @@ impl Worker {
         let life = millis(pool.limits().max_lifetime);
         // Up to a tenth less, so that connections opened together do not end together.
         let jitter = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (life / 10 + 1);
-        let _known = fresh.reported.set(upstream.parameters.clone());
+        let home = self.home_of(pool_slot);
+        let route = self.pools[home].home().map(|home| home.route);
+        let routed = home != pool_slot && route == Some(Route::Primary);
+        let mut link = Link::new(Rc::clone(&fresh), upstream.parameters.clone());
+        if routed {
+            link.set_routed();
+        } else {
+            let _known = fresh.reported.set(upstream.parameters);
+        }
+        let pool = &self.pools[pool_slot];
         let config = &pool.tenant.config;
         let cancel = ServerCancel {
-            node: config.cluster.primary.clone(),
+            node: pool.at.clone(),
             tls: config.cluster.tls.clone(),
             peer: upstream.peer,
             process_id: upstream.process_id,
@@ -236,7 +258,7 @@ impl Worker {
         let server = Server {
             serial,
             socket: Connected::new(upstream.stream, Vec::new()),
-            link: Link::new(fresh, upstream.parameters),
+            link,
             state: ServerState::Idle { since: self.now },
             pool: pool_slot,
             generation,
@@ -245,6 +267,7 @@ impl Worker {
             cancels: 0,
             cancelling: Vec::new(),
             doubtful: None,
+            sent: None,
             connected: self.micros,
             dies: if life == 0 {
                 NEVER

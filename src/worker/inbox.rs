@@ -14,9 +14,10 @@ use super::admin::Order;
 use super::report::Question;
 use super::slow::SlowLog;
 use super::{Keeping, NewClient};
+use crate::nodes::{ClusterView, Position};
 use crate::session::Setting;
 use crate::tenant::{Registry, Tenant};
-use crate::types::{NodeAddr, TenantId};
+use crate::types::{ClusterName, NodeAddr, TenantId};
 use crate::upstream::ConnectError;
 use crate::upstream::Upstream;
 use crate::upstream::budget::Permit;
@@ -52,6 +53,13 @@ pub(super) enum Message {
         serial: u64,
         outcome: CancelOutcome,
     },
+    Cluster(Arc<ClusterView>),
+    Position {
+        cluster: ClusterName,
+        id: u64,
+        position: Option<Position>,
+    },
+    Replayed,
     Registry(Arc<Registry>),
     TenantChanged(Arc<Tenant>),
     TenantRemoved(TenantId),

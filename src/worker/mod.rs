@@ -9,6 +9,7 @@ mod changes;
 mod clients;
 mod deadlines;
 mod dialling;
+mod failover;
 mod inbox;
 mod orders;
 mod pool;
@@ -17,6 +18,7 @@ pub mod pulse;
 mod relay;
 pub mod report;
 mod reporting;
+mod routing;
 mod run;
 mod servers;
 pub mod slow;
@@ -32,12 +34,14 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
+use crate::config::Route;
 use crate::gauge::Place;
 use crate::stream::Stream;
 use crate::tenant::switches::Switches;
 use crate::tenant::{Identity, Registry, Tenant};
 use crate::upstream::Connectors;
 use crate::upstream::budget::Budget;
+use crate::upstream::health::Health;
 use inbox::{Inbox, Message};
 
 /// A client that has logged in (AuthenticationOk is sent, nothing after it), as handed to a worker.
@@ -58,6 +62,8 @@ pub struct NewClient {
     pub peer: Option<SocketAddr>,
     /// The address that it reached; none on a Unix socket.
     pub local: Option<SocketAddr>,
+    /// What it asks for, by the listener that it reached.
+    pub route: Route,
     /// Its places in the counts of clients (the proxy's, the tenant's).
     pub places: [Place; 2],
 }
@@ -84,6 +90,8 @@ pub struct Surroundings {
     pub epoch: Instant,
     /// The time of day then.
     pub started: SystemTime,
+    /// How nodes are.
+    pub health: Health,
     /// What the operator has switched.
     pub switches: Switches,
 }

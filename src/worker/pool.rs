@@ -8,12 +8,13 @@ use std::sync::Arc;
 use super::Keeping;
 use super::deadlines::{Deadline, Millis, millis};
 use super::inbox::Done;
+use super::routing::{Home, Part};
 use super::stats::Stats;
-use crate::config::{PoolMode, PoolSettings, StateMode, TenantStatus};
+use crate::config::{PoolMode, PoolSettings, Route, StateMode, TenantStatus};
 use crate::error::ClientError;
 use crate::session::{Catalog, Setting, SettingsTable, Statements, Tally};
 use crate::tenant::{Identity, Tenant};
-use crate::types::{RoleName, ScramClientKey, Secret};
+use crate::types::{NodeAddr, RoleName, ScramClientKey, Secret};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::budget::{NodeBudget, Ticket};
 use crate::upstream::{Credentials, Target};
@@ -30,6 +31,9 @@ pub(super) struct Pool {
     /// The server role.
     pub(super) role: RoleName,
     credentials: Credentials,
+    /// Where its server connections lead.
+    pub(super) at: NodeAddr,
+    pub(super) part: Part,
     pub(super) node: Arc<NodeBudget>,
     /// Slots of idle server connections; the last one was used last.
     pub(super) idle: Vec<usize>,
@@ -156,15 +160,19 @@ pub(super) struct Waiter {
     pub(super) since: Millis,
 }
 
-/// What a pool is found by: tenant and server role (the node follows from the tenant).
-pub(super) type Key = (crate::types::TenantId, RoleName);
+/// What a pool is found by: tenant, server role, and what its clients ask for.
+pub(super) type Key = (crate::types::TenantId, RoleName, Route);
 
 /// The pool that serves an identity.
-pub(super) fn key(identity: &Identity) -> Key {
+pub(super) fn key(identity: &Identity, route: Route) -> Key {
     let tenant = &identity.tenant;
     let stored = tenant.config.login.as_ref().map(|login| login.role.clone());
-    (tenant.id, stored.unwrap_or_else(|| identity.role.clone()))
+    let role = stored.unwrap_or_else(|| identity.role.clone());
+    (tenant.id, role, route)
 }
+
+/// A node, and its budget.
+pub(super) type At = (NodeAddr, Arc<NodeBudget>);
 
 /// What proves the server role: stored, or the client's own.
 fn credentials(tenant: &Tenant, role: &RoleName, key: Option<&ScramClientKey>) -> Credentials {
@@ -183,14 +191,36 @@ fn credentials(tenant: &Tenant, role: &RoleName, key: Option<&ScramClientKey>) -
 }
 
 impl Pool {
-    pub(super) fn new(identity: &Identity, node: Arc<NodeBudget>, serial: u64) -> Self {
+    /// The pool of an identity's clients.
+    pub(super) fn new(identity: &Identity, home: Home, node: At, serial: u64) -> Self {
         let tenant = Arc::clone(&identity.tenant);
-        let (_, role) = key(identity);
+        let (_, role, _) = key(identity, home.route);
+        let credentials = credentials(&tenant, &role, identity.key.as_ref());
+        let part = Part::Home(Box::new(home));
+        Self::of((tenant, role), credentials, (part, node), serial)
+    }
+
+    /// A pool of connections to a replica for the clients of this one, which is at `home`.
+    pub(super) fn branch(&self, node: At, home: usize, serial: u64) -> Self {
+        let owner = (Arc::clone(&self.tenant), self.role.clone());
+        let mut branch = Self::of(owner, Credentials::None, (Part::Branch(home), node), serial);
+        branch.held = self.held;
+        branch
+    }
+
+    fn of(
+        (tenant, role): (Arc<Tenant>, RoleName),
+        credentials: Credentials,
+        (part, (at, node)): (Part, At),
+        serial: u64,
+    ) -> Self {
         Self {
             serial,
-            credentials: credentials(&tenant, &role, identity.key.as_ref()),
+            credentials,
             tenant,
             role,
+            at,
+            part,
             node,
             idle: Vec::new(),
             open: 0,
@@ -259,6 +289,7 @@ impl Pool {
     #[inline]
     pub(super) fn owes_catalog(&self, now: Millis) -> bool {
         self.catalog.is_due(now)
+            && matches!(self.part, Part::Home(_))
             && self.limits().mode != PoolMode::Session
             && self.limits().session_state == StateMode::Carry
     }
@@ -310,7 +341,7 @@ impl Pool {
     pub(super) fn target(&self, settings: Vec<Setting>) -> Target {
         let config = &self.tenant.config;
         Target {
-            node: config.cluster.primary.clone(),
+            node: self.at.clone(),
             cluster: Arc::clone(&config.cluster),
             database: config.database.clone(),
             role: self.role.clone(),
@@ -324,9 +355,14 @@ impl Pool {
     /// How many server connections are kept open although nobody uses them.
     pub(super) fn warm(&self, keeping: Keeping) -> usize {
         match keeping {
-            Keeping::Warm if self.deserted.is_none() => self.limits().min_size,
+            Keeping::Warm if self.deserted.is_none() && self.keeps_warm() => self.limits().min_size,
             Keeping::Warm | Keeping::Nothing => 0,
         }
+    }
+
+    /// Replicas are connected to when they are needed.
+    fn keeps_warm(&self) -> bool {
+        self.home().is_some_and(|home| home.route == Route::Primary)
     }
 
     /// How many further server connections are wanted now.

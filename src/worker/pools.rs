@@ -1,31 +1,46 @@
 //! Pools of a worker: found, listed by what is idle, forgotten.
 
+use std::rc::Rc;
+
 use super::deadlines::{Owner, millis};
+use super::failover::primary_of;
 use super::pool::{self, Pool};
+use super::routing::{Home, Part, Writes};
 use super::run::Worker;
 use super::stats::Ended;
+use crate::config::Route;
 use crate::tenant::Identity;
-use crate::types::NodeAddr;
+use crate::types::{NodeAddr, TenantId};
 
 impl Worker {
     /// The pool that serves an identity, made if it is new; `None`: its node is not configured.
-    pub(super) fn pool_for(&mut self, identity: &Identity) -> Option<usize> {
-        let key = pool::key(identity);
+    pub(super) fn pool_for(&mut self, identity: &Identity, route: Route) -> Option<usize> {
+        let key = pool::key(identity, route);
         if let Some(&slot) = self.by_key.get(&key) {
             return Some(slot);
         }
-        let node = self
-            .around
-            .budget
-            .node(&identity.tenant.config.cluster.primary)?;
+        let cluster = &identity.tenant.config.cluster;
+        let view = self.around.health.view(&cluster.name);
+        let at = primary_of(cluster, view.as_deref());
+        let node = self.around.budget.node(&at)?;
         let serial = self.next_serial();
-        let mut pool = Pool::new(identity, node, serial);
+        let home = Home::new(route, view, self.writes_of(identity.tenant.id));
+        let mut pool = Pool::new(identity, home, (at, node), serial);
         pool.held = self.around.switches.is_paused(&identity.tenant);
         let slot = self.pools.insert(pool);
         self.by_tenant.entry(key.0).or_default().push(slot);
         self.by_key.insert(key, slot);
         self.fill(slot);
         Some(slot)
+    }
+
+    /// The tenant's writes: one count for all of its pools.
+    fn writes_of(&self, tenant: TenantId) -> Rc<Writes> {
+        let pools = self.by_tenant.get(&tenant).into_iter().flatten();
+        let mut homes = pools.filter_map(|slot| self.pools[*slot].home());
+        homes
+            .next()
+            .map_or_else(Rc::default, |home| Rc::clone(&home.writes))
     }
 
     /// Notes that a pool has an idle connection, for [`Worker::evict`].
@@ -36,7 +51,7 @@ impl Worker {
         let turn = self.next_serial();
         let pool = &mut self.pools[slot];
         pool.listed = Some(turn);
-        let node = &pool.tenant.config.cluster.primary;
+        let node = &pool.at;
         match self.idle_pools.get_mut(node) {
             Some(listed) => drop(listed.insert(turn, slot)),
             None => drop(self.idle_pools.insert(node.clone(), [(turn, slot)].into())),
@@ -117,7 +132,15 @@ impl Worker {
         for server in self.pools[slot].idle.clone() {
             self.close_server(server, Ended::Idle);
         }
-        if self.pools[slot].is_empty() {
+        let branches = self.branches_of(slot);
+        let idle = branches.iter().flat_map(|b| self.pools[*b].idle.clone());
+        for server in idle.collect::<Vec<_>>() {
+            self.close_server(server, Ended::Idle);
+        }
+        if self.pools[slot].is_empty() && branches.iter().all(|b| self.pools[*b].is_empty()) {
+            for branch in branches {
+                self.forget(branch);
+            }
             self.forget(slot);
         } else {
             // Something is still under way; it is looked at again soon.
@@ -128,9 +151,17 @@ impl Worker {
         }
     }
 
+    /// The pools of connections to replicas that a pool has, also to such that serve no more.
+    pub(super) fn branches_of(&self, home: usize) -> Vec<usize> {
+        let tenant = self.pools[home].tenant.id;
+        let pools = self.by_tenant.get(&tenant).into_iter().flatten().copied();
+        let of = |slot: &usize| matches!(self.pools[*slot].part, Part::Branch(h) if h == home);
+        pools.filter(of).collect()
+    }
+
     fn forget(&mut self, slot: usize) {
         self.disown(slot);
-        let node = self.pools[slot].tenant.config.cluster.primary.clone();
+        let node = self.pools[slot].at.clone();
         self.unlist(slot, &node);
         let pool: Pool = self.pools.remove(slot);
         self.tallies.gone.add(&pool.stats);
@@ -145,7 +176,10 @@ impl Worker {
     /// From now on the pool is found by nobody.
     pub(super) fn disown(&mut self, slot: usize) {
         let pool = &self.pools[slot];
-        let key = (pool.tenant.id, pool.role.clone());
+        let Some(home) = pool.home() else {
+            return;
+        };
+        let key = (pool.tenant.id, pool.role.clone(), home.route);
         if self.by_key.get(&key) == Some(&slot) {
             self.by_key.remove(&key);
         }

@@ -7,6 +7,7 @@ use std::io;
 use mio::event::Event;
 
 use super::clients::ClientState;
+use super::routing::Way;
 use super::run::{READ, Turn, Worker};
 use super::servers::ServerState;
 use crate::config::PoolMode;
@@ -120,7 +121,10 @@ impl Worker {
             ClientState::Introducing(server) if self.servers[server].link.at_rest() => {
                 self.introduced(slot, server);
             }
-            ClientState::Login | ClientState::Waiting | ClientState::Introducing(_) => {
+            ClientState::Login
+            | ClientState::Waiting
+            | ClientState::CatchingUp
+            | ClientState::Introducing(_) => {
                 self.watch_for_end(slot);
             }
         }
@@ -177,7 +181,10 @@ impl Worker {
             return self.client_gone(slot);
         }
         let client = &self.clients[slot];
-        let stuck = matches!(client.state, ClientState::Waiting | ClientState::Login);
+        let stuck = matches!(
+            client.state,
+            ClientState::Waiting | ClientState::CatchingUp | ClientState::Login
+        );
         if client.socket.readable && !stuck && client.socket.held.len() < WHOLE {
             self.ready.push_back(Turn::Client(slot, client.serial));
         }
@@ -200,11 +207,15 @@ impl Worker {
                     }
                     break;
                 }
-                Verdict::Lease => {
-                    if !self.acquire(slot) {
-                        break;
+                Verdict::Lease => match self.way(slot, &input[used..]) {
+                    Way::Line(line) => {
+                        if !self.acquire(slot, line) {
+                            break;
+                        }
                     }
-                }
+                    Way::Wait => break,
+                    Way::Refuse(error) => self.refuse_now(slot, &input[used..], &error),
+                },
                 Verdict::Terminate => self.client_gone(slot),
                 Verdict::Fail(error) => self.close_client(slot, &error),
             }
@@ -215,10 +226,10 @@ impl Worker {
     fn feed_unleased(&mut self, slot: usize, input: &[u8]) -> Step {
         let mut answer = std::mem::take(&mut self.answer);
         let client = &mut self.clients[slot];
-        let step =
-            client
-                .session
-                .read_unleased(input, &self.pools[client.pool].statements, &mut answer);
+        let pool = &mut self.pools[client.pool];
+        let openings = pool.openings();
+        let with = (&mut pool.statements, openings);
+        let step = client.session.read_unleased(input, with, &mut answer);
         if !answer.is_empty() {
             self.pools[client.pool].stats.sent += answer.len() as u64;
             // A failed write shows again as a failed read.
@@ -259,6 +270,7 @@ impl Worker {
         if leased.link.is_awaiting() {
             return self.hold_back(server);
         }
+        client.session.put_opening(leased.link, &mut self.scratch);
         let mut flow = Flow::new(input, &mut self.scratch);
         let step = client
             .session
@@ -284,6 +296,9 @@ impl Worker {
         }
         if sent.is_err() {
             self.server_unwritable(server);
+        }
+        if self.servers[server].sent.is_some() {
+            self.keep_sent(server, &input[..step.used]);
         }
         step
     }
@@ -361,6 +376,7 @@ impl Worker {
             _ => None,
         };
         let mut flow = Flow::new(input, &mut self.scratch);
+        let mut spoken = false;
         let fed = match client {
             Some(client) => {
                 let session = Some(&mut client.session);
@@ -370,7 +386,14 @@ impl Worker {
                 }
                 .read(input, &mut flow);
                 let bytes = flow.finish();
-                self.pools[server.pool].stats.sent += bytes.len() as u64;
+                if server.link.has_failed() {
+                    self.scratch.clear();
+                    return fed;
+                }
+                self.pools[client.pool].stats.sent += bytes.len() as u64;
+                if !bytes.is_empty() && server.sent.is_some() {
+                    spoken = true;
+                }
                 if !bytes.is_empty() && client.socket.send(bytes).is_err() {
                     // A failed write shows again as a failed read.
                     (client.socket.readable, client.socket.closing) = (true, true);
@@ -384,10 +407,16 @@ impl Worker {
             .read(input, &mut flow),
         };
         self.scratch.clear();
+        if spoken {
+            self.forget_sent(slot);
+        }
         fed
     }
 
     fn after_replies(&mut self, slot: usize, fed: Result<usize, Desync>, input: &[u8], end: End) {
+        if self.servers[slot].link.has_failed() && self.again(slot) {
+            return;
+        }
         let used = match fed {
             Ok(used) => used,
             Err(desync) => return self.server_lost(slot, &desync.to_string()),
@@ -473,6 +502,9 @@ impl Worker {
             self.slow.transaction(slot, transaction, (client, pool));
         }
         pool.count(tally);
+        if pool.is_routed() {
+            self.note_write(slot);
+        }
     }
 
     /// The one place where a lease ends: everything is answered, complete and sent, nothing pins.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
 use super::clients::{Client, ClientState};
-use super::pool::Waiter;
+use super::pool::{Pool, Waiter};
 use super::relay::Connected;
 use super::report::{
     ClientDoes, ClientRow, PoolRow, Question, ServerCounts, ServerDoes, ServerRow, SocketRow,
@@ -129,8 +129,9 @@ impl Worker {
     }
 
     fn count_server(&self, server: &Server, counts: &mut PoolServers) {
-        let pool = &self.pools[server.pool];
-        let (servers, cancels) = counts.entry((server.pool, pool.serial)).or_default();
+        let home = self.home_of(server.pool);
+        let pool = &self.pools[home];
+        let (servers, cancels) = counts.entry((home, pool.serial)).or_default();
         match self.does(server) {
             ServerDoes::Active => servers.active += 1,
             ServerDoes::ActiveCancel => servers.active_cancel += 1,
@@ -168,6 +169,9 @@ impl Worker {
 
     fn pool_row(&self, slot: usize, counts: &PoolServers) -> Option<PoolRow> {
         let pool = self.pools.get(slot)?;
+        // Those of connections to replicas count with the pool of their clients.
+        let home = pool.home()?;
+        let branches = home.branches.iter().filter_map(|b| b.pool);
         let (servers, cancels) = counts
             .get(&(slot, pool.serial))
             .copied()
@@ -176,21 +180,26 @@ impl Worker {
             let client = self.clients.get(w.client)?;
             client.waits(w).then_some(client.asked)
         };
-        let first = pool.line().find_map(asked);
+        let mut parts = vec![pool];
+        parts.extend(branches.map(|branch| &self.pools[branch]));
+        let first = parts.iter().filter_map(|p| p.line().find_map(asked)).min();
+        let mut stats = pool.stats;
+        parts[1..].iter().for_each(|p| stats.add(&p.stats));
+        let sum = |of: fn(&Pool) -> usize| parts.iter().map(|p| of(p)).sum();
         Some(PoolRow {
             tenant: std::sync::Arc::clone(&pool.tenant),
             role: pool.role.clone(),
-            stats: pool.stats,
+            stats,
             clients: pool.members.len(),
-            waiting: pool.waiting(),
+            waiting: sum(Pool::waiting),
             canceling: cancels.under_way,
             cancel_waiting: cancels.waiting,
             pinned: pool.pinned,
             servers: ServerCounts {
-                login: pool.dialling,
+                login: sum(|p| p.dialling),
                 ..servers
             },
-            stale: pool.stale,
+            stale: sum(|p| p.stale),
             longest_wait: first.map_or(Duration::ZERO, |asked| self.since(asked)),
             paused: pool.is_paused(),
             removed: pool.removed,
@@ -203,7 +212,10 @@ impl Worker {
             ClientState::Leased(server) | ClientState::Introducing(server) => {
                 Some(&self.servers[server])
             }
-            ClientState::Login | ClientState::Idle | ClientState::Waiting => None,
+            ClientState::Login
+            | ClientState::Idle
+            | ClientState::Waiting
+            | ClientState::CatchingUp => None,
         };
         let state = match (client.state, server) {
             (_, Some(server)) if server.cancels > 0 => ClientDoes::ActiveCancel,

@@ -13,6 +13,7 @@ use super::deadlines::{Deadlines, Fired, Millis, Owner};
 use super::inbox::{Message, WAKER};
 use super::pool::{Key, Pool};
 use super::reporting::Report;
+use super::routing::Known;
 use super::servers::Server;
 use super::slow::Slow;
 use super::stats::{Micros, Tallies};
@@ -20,7 +21,7 @@ use super::suspension::Suspension;
 use super::{Keeping, Surroundings, Workers};
 use crate::session::WHOLE;
 use crate::tenant::Registry;
-use crate::types::{NodeAddr, TenantId};
+use crate::types::{ClusterName, NodeAddr, TenantId};
 
 /// Bytes taken from a socket in one turn.
 pub(super) const READ: usize = 64 * 1024;
@@ -32,7 +33,7 @@ const EVENTS: usize = 1024;
 const DEADLINES: usize = 1024;
 
 /// Buffers kept for input that must wait.
-const SPARE: usize = 64;
+pub(super) const SPARE: usize = 64;
 
 /// What a worker is started with.
 pub(super) struct Seat {
@@ -74,6 +75,11 @@ pub(super) struct Worker {
     pub(super) registry: Option<Arc<Registry>>,
     /// Pools with idle connections by node and turn, those that had them first in front.
     pub(super) idle_pools: HashMap<NodeAddr, BTreeMap<u64, usize>>,
+    /// Clients whose reads wait for a replica; some of them wait no longer.
+    pub(super) catching: Vec<(usize, u64)>,
+    /// Requests for positions so far.
+    pub(super) asked: u64,
+    pub(super) positions: HashMap<ClusterName, Known>,
     pub(super) deadlines: Deadlines,
     pub(super) now: Millis,
     /// The same clock, finer.
@@ -123,6 +129,9 @@ impl Worker {
             by_tenant: HashMap::new(),
             registry: None,
             idle_pools: HashMap::new(),
+            catching: Vec::new(),
+            asked: 0,
+            positions: HashMap::new(),
             deadlines: Deadlines::default(),
             now: 0,
             micros: 0,
@@ -307,6 +316,13 @@ impl Worker {
                     self.cancel_done(server, outcome);
                 }
             }
+            Message::Cluster(view) => self.cluster_changed(&view),
+            Message::Position {
+                cluster,
+                id,
+                position,
+            } => self.position_known(&cluster, id, position),
+            Message::Replayed => self.replayed(),
             Message::Registry(registry) => self.registry = Some(registry),
             Message::TenantChanged(tenant) => self.tenant_changed(&tenant),
             Message::TenantRemoved(id) => self.tenant_removed(id),

@@ -34,6 +34,8 @@ pub(super) struct Server {
     pub(super) cancelling: Vec<Done>,
     /// Never to be lent again, and why.
     pub(super) doubtful: Option<Ended>,
+    /// What the client of this lease has sent to a replica that has answered nothing of it yet.
+    pub(super) sent: Option<Vec<u8>>,
     pub(super) dies: Millis,
     pub(super) connected: Micros,
     pub(super) deadline: Deadline,
@@ -297,6 +299,10 @@ impl Worker {
 
     /// A server connection failed or made no sense: its client is told and closed too.
     pub(super) fn server_lost(&mut self, slot: usize, why: &str) {
+        if self.servers[slot].sent.is_some() && self.again(slot) {
+            return;
+        }
+        self.suspect(slot);
         if let ServerState::Leased(client) = self.servers[slot].state {
             let link = &self.servers[slot].link;
             let (told, error) = (link.said_fatal(), lost(link, why));
@@ -320,6 +326,17 @@ impl Worker {
             .is_some_and(|s| s.state != ServerState::Closing)
         {
             self.close_server(slot, Ended::Lost);
+        }
+    }
+
+    /// What is lost may be more than this connection; and a COMMIT whose answer is lost may have
+    /// been done.
+    fn suspect(&mut self, slot: usize) {
+        let server = &self.servers[slot];
+        let (node, in_doubt) = (server.cancel.node.clone(), server.link.commit_in_flight());
+        self.around.health.suspect(&node);
+        if let (ServerState::Leased(client), true) = (server.state, in_doubt) {
+            self.note_write(client);
         }
     }
 
@@ -348,6 +365,7 @@ impl Worker {
         if was == ServerState::Owned(Purpose::Catalog) {
             self.pools[pool].catalog.end();
         }
+        self.servers[slot].sent = None;
         if let ServerState::Idle { .. } = was {
             self.pools[pool].idle.retain(|s| *s != slot);
         }

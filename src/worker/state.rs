@@ -23,7 +23,8 @@ impl Worker {
             _ => false,
         };
         let now = self.now;
-        let pool = &mut self.pools[self.servers[server].pool];
+        let home = self.home_of(self.servers[server].pool);
+        let pool = &mut self.pools[home];
         pool.statements.renew();
         if changed == Schema::Routines || !(temporary || pool.catalog.known().is_clean()) {
             pool.catalog.outdate(now);

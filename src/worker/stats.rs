@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::session::Why;
 use crate::wire::sql::PinReason;
 
 /// Microseconds of the workers' common clock.
@@ -211,6 +212,11 @@ pub struct Tallies {
     pub transaction: Histogram,
     /// How long clients waited for a server connection; with those that did not wait.
     pub wait: Histogram,
+    /// Transactions by why they were served where they were, as in [`Why::ALL`]; only where there
+    /// are replicas.
+    pub routed: [u64; Why::ALL.len()],
+    /// How long reads waited for a replica that had caught up then.
+    pub catch_up: Histogram,
     /// Sessions that were pinned, by [`PinReason`] as in [`PinReason::ALL`].
     pub pins: [u64; PinReason::ALL.len()],
     /// Server connections that were opened.
@@ -234,7 +240,9 @@ impl Tallies {
         self.query.add(&other.query);
         self.transaction.add(&other.transaction);
         self.wait.add(&other.wait);
+        self.catch_up.add(&other.catch_up);
         let arrays = [
+            (&mut self.routed[..], &other.routed[..]),
             (&mut self.pins[..], &other.pins[..]),
             (&mut self.ends[..], &other.ends[..]),
         ];

@@ -43,7 +43,10 @@ impl Worker {
                 };
                 after(client.since, silence).min(whole)
             }
-            ClientState::Login | ClientState::Introducing(_) | ClientState::Waiting => return true,
+            ClientState::Login
+            | ClientState::Introducing(_)
+            | ClientState::Waiting
+            | ClientState::CatchingUp => return true,
         };
         let owner = Owner::Client(slot, client.serial);
         self.deadlines.set(&mut client.deadline, owner, due);
@@ -58,12 +61,13 @@ impl Worker {
         let client = &self.clients[slot];
         let limits = self.pools[client.pool].limits().clone();
         let error = match client.state {
+            ClientState::CatchingUp => return self.caught_up_too_late(slot),
             ClientState::Waiting => {
-                let error = self.pools[client.pool].why_waited();
+                let error = self.pools[client.line].why_waited();
                 return self.refuse(slot, &error);
             }
             ClientState::Login | ClientState::Introducing(_) => {
-                let error = self.pools[client.pool].why_waited();
+                let error = self.pools[client.line].why_waited();
                 ClientError {
                     severity: crate::error::Severity::Fatal,
                     ..error

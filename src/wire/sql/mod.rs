@@ -18,6 +18,7 @@
 mod assignment;
 mod calls;
 mod heads;
+mod hint;
 mod lexer;
 mod machine;
 mod named;
@@ -31,6 +32,7 @@ mod tests;
 use std::borrow::Cow;
 
 pub use assignment::{Assignment, assignment, is_portable, is_short_limit, reset_name};
+pub use hint::{Hint, hint};
 pub use named::{Body, Named, body, named_settings, resets};
 pub use transaction::{Access, Block, Isolation, Modes, block, fits_standby};
 

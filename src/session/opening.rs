@@ -1,0 +1,277 @@
+//! A transaction block that is opened here, and at a server only with its first statement: that shows
+//! where it belongs. Statements that only say what kind of transaction it is (SET TRANSACTION) are
+//! answered here, too, and one that ends without having begun never reaches a server.
+//!
+//! What is held is said to the server in our own words ([`Modes::begin`]): nothing is held that a
+//! server could refuse. `now()` of such a transaction is the time of its first statement.
+
+use super::expected::{By, Expected};
+use super::link::{Link, TxStatus, Unnamed};
+use super::message::next_header;
+use super::statement::Statements;
+use super::{Scope, Session};
+use crate::error::{ClientError, SqlState};
+use crate::wire::frame::{self, HEADER, Header, PARSE_COMPLETE, READY_IDLE, cstr};
+use crate::wire::sql::{Access, Block, Hint, Isolation, Modes, block, hint};
+
+/// What becomes of the statement that opens a transaction block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Openings {
+    /// It needs a server as any other.
+    Passed,
+    /// It is answered here, and sent with the next one.
+    Held,
+}
+
+/// A block that a client has opened.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) modes: Modes,
+    /// In a comment ahead of it.
+    pub(super) hint: Option<Hint>,
+    stage: Stage,
+}
+
+/// How far an opened block has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No server knows of it.
+    Held,
+    /// It was sent ahead of the first statement.
+    Sent,
+    /// Its first statement got no server.
+    Failed,
+}
+
+const READY_OPEN: &[u8] = b"Z\0\0\0\x05T";
+const READY_FAILED: &[u8] = b"Z\0\0\0\x05E";
+
+/// One request of a client that is here as a whole: its text, its length, how it is answered.
+struct Request<'a> {
+    text: &'a [u8],
+    total: usize,
+    form: Form,
+}
+
+/// By which protocol a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Simple,
+    /// Parse, Bind, (Describe,) Execute, Sync, all of them unnamed and without parameters.
+    Extended(Describes),
+}
+
+/// What an extended batch asks to be described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Describes {
+    Nothing,
+    Portal,
+}
+
+impl Session {
+    /// Whether a block is open of which no server knows.
+    #[inline]
+    pub fn holds_opening(&self) -> bool {
+        self.opening
+            .as_ref()
+            .is_some_and(|o| o.stage != Stage::Sent)
+    }
+
+    /// What ReadyForQuery says while it has no lease.
+    pub(super) fn ready_unleased(&self) -> &'static [u8] {
+        match self.opening.as_ref().map(|o| o.stage) {
+            Some(Stage::Held | Stage::Sent) => READY_OPEN,
+            Some(Stage::Failed) => READY_FAILED,
+            None => READY_IDLE,
+        }
+    }
+
+    /// Answers what needs no server: how many bytes of the input that took, if any.
+    pub(super) fn answer_opening(
+        &mut self,
+        head: Header,
+        input: &[u8],
+        statements: &mut Statements,
+        to_client: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let failed = self
+            .opening
+            .as_ref()
+            .is_some_and(|o| o.stage == Stage::Failed);
+        let request = match head.tag {
+            b'Q' => simple(head, input),
+            b'P' => extended(head, input),
+            b'B' if failed && self.closes(input) => {
+                // By a name: the server says that there is nothing to end.
+                self.opening = None;
+                return None;
+            }
+            _ => None,
+        };
+        let Some(request) = request else {
+            return failed.then(|| self.refuse_failed(head, to_client));
+        };
+        let Some(tag) = self.follow(request.text) else {
+            return failed.then(|| self.refuse_failed(head, to_client));
+        };
+        if let Form::Extended(describes) = request.form {
+            to_client.extend_from_slice(PARSE_COMPLETE);
+            frame::put(to_client, b'2', &[]);
+            if describes == Describes::Portal {
+                frame::put(to_client, b'n', &[]);
+            }
+            let definition = [request.text, b"\0\0\0"].concat();
+            let scope: Scope = self.scope();
+            self.unnamed = Some(statements.intern(scope, &definition));
+        } else {
+            self.unnamed = None;
+        }
+        frame::put(to_client, b'C', &[tag.as_bytes(), b"\0"]);
+        to_client.extend_from_slice(self.ready_unleased());
+        Some(request.total)
+    }
+
+    /// Takes note of a statement about the block as a whole: its command tag, if it is one that
+    /// needs no server.
+    fn follow(&mut self, text: &[u8]) -> Option<&'static str> {
+        let what = block(text)?;
+        match (what, &mut self.opening) {
+            (Block::Opens(modes, tag), None) if may_be_held(modes) => {
+                self.opening = Some(Box::new(Opening {
+                    modes,
+                    hint: hint(text),
+                    stage: Stage::Held,
+                }));
+                Some(tag)
+            }
+            (Block::Describes(modes), Some(opening)) if opening.stage == Stage::Held => {
+                let modes = opening.modes.then(modes);
+                if !may_be_held(modes) {
+                    return None;
+                }
+                opening.modes = modes;
+                Some("SET")
+            }
+            (Block::Commits | Block::RollsBack, Some(opening)) => {
+                let committed = what == Block::Commits && opening.stage == Stage::Held;
+                self.opening = None;
+                Some(if committed { "COMMIT" } else { "ROLLBACK" })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the first message runs a statement that ends the block.
+    fn closes(&self, input: &[u8]) -> bool {
+        let what = self.text_of(input).and_then(block);
+        matches!(what, Some(Block::Commits | Block::RollsBack))
+    }
+
+    /// In a failed block nothing is done up to its end, as the server has it.
+    fn refuse_failed(&mut self, head: Header, to_client: &mut Vec<u8>) -> usize {
+        let text =
+            "current transaction is aborted, commands ignored until end of transaction block";
+        ClientError::error(SqlState::FAILED_TRANSACTION, text).encode(to_client);
+        if matches!(head.tag, b'Q' | b'F') {
+            to_client.extend_from_slice(READY_FAILED);
+        } else {
+            self.refused = true;
+        }
+        head.total
+    }
+
+    /// Its request got no server, and was answered by an error.
+    pub(super) fn fail_opening(&mut self) {
+        if let Some(opening) = &mut self.opening {
+            opening.stage = Stage::Failed;
+        }
+    }
+
+    /// Appends what opens the block at a server, ahead of its first statement.
+    #[inline]
+    pub fn put_opening(&mut self, link: &mut Link, out: &mut Vec<u8>) {
+        if let Some(opening) = &mut self.opening
+            && opening.stage == Stage::Held
+        {
+            opening.stage = Stage::Sent;
+            link.open(&opening.modes.begin(), out);
+        }
+    }
+
+    /// The block was opened at a server that has not answered anything and never will.
+    pub(super) fn hold_again(&mut self) {
+        if let Some(opening) = &mut self.opening {
+            opening.stage = Stage::Held;
+        }
+    }
+}
+
+impl Link {
+    /// Appends a statement that opens a transaction block, whose reply is swallowed.
+    fn open(&mut self, sql: &str, out: &mut Vec<u8>) {
+        self.unnamed = Unnamed::None;
+        self.expected.push_back(Expected::Query(By::Proxy));
+        // What follows is in the block, whenever it is that the server says so.
+        self.status = TxStatus::Open;
+        frame::put(out, b'Q', &[sql.as_bytes(), b"\0"]);
+    }
+}
+
+/// A standby has no SERIALIZABLE, and what writes goes to the primary anyway.
+fn may_be_held(modes: Modes) -> bool {
+    modes.access != Some(Access::ReadWrite) && modes.isolation != Some(Isolation::Serializable)
+}
+
+fn simple(head: Header, input: &[u8]) -> Option<Request<'_>> {
+    let (text, _) = cstr(input.get(HEADER..head.total)?)?;
+    Some(Request {
+        text,
+        total: head.total,
+        form: Form::Simple,
+    })
+}
+
+/// An extended batch that does no more than to run one text.
+fn extended(head: Header, input: &[u8]) -> Option<Request<'_>> {
+    let body = input.get(HEADER..head.total)?;
+    let text = body.strip_prefix(b"\0").and_then(cstr)?;
+    let (text, b"\0\0") = text else {
+        return None;
+    };
+    let mut batch = Batch {
+        input,
+        at: head.total,
+    };
+    // No name, no formats and no values; result formats do not matter, there are no rows.
+    let bind = batch.message(b'B')?;
+    bind.strip_prefix(b"\0\0\0\0\0\0")?;
+    let describes = match batch.message(b'D') {
+        Some(b"P\0") => Describes::Portal,
+        Some(_) => return None,
+        None => Describes::Nothing,
+    };
+    batch.message(b'E')?.strip_prefix(b"\0")?;
+    batch.message(b'S')?;
+    Some(Request {
+        text,
+        total: batch.at,
+        form: Form::Extended(describes),
+    })
+}
+
+/// Messages of a client, read one by one.
+struct Batch<'a> {
+    input: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// The body of the next message, if it is of that kind and complete.
+    fn message(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let rest = &self.input[self.at..];
+        let head = next_header(rest).ok().flatten().filter(|h| h.tag == tag)?;
+        let body = rest.get(HEADER..head.total)?;
+        self.at += head.total;
+        Some(body)
+    }
+}

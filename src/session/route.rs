@@ -1,0 +1,377 @@
+//! Where a session's next transaction may be served, as far as the session tells: by its settings, by
+//! how the transaction is opened, by what its first statement says. When in doubt: the primary.
+//!
+//! The worker holds it against the nodes that there are.
+
+use std::str::FromStr;
+
+use super::Session;
+use super::message::next_header;
+use super::settings::Settings;
+use crate::config::Reads;
+use crate::nodes::Position;
+use crate::wire::frame::HEADER;
+use crate::wire::sql::{
+    Access, Block, Effect, Hint, Isolation, Modes, block, fits_standby, hint, survey,
+};
+
+/// Of whom a transaction is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Of the primary.
+    Primary,
+    /// Of a replica.
+    Replica,
+}
+
+/// Why a transaction is served where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// At the primary: it may write.
+    Writes,
+    /// At the primary: it only reads, but what it begins with is not for a standby.
+    Unfit,
+    /// At the primary: a comment says so.
+    HintPrimary,
+    /// At the primary: `tenantry.route` says so.
+    SetPrimary,
+    /// At the primary: no replica was there.
+    NoReplica,
+    /// At the primary: no replica had caught up in time.
+    Behind,
+    /// At the primary: a replica had lost it.
+    Again,
+    /// At a replica: the transaction says that it is read only.
+    ReadOnly,
+    /// At a replica: the session's transactions are read only.
+    Default,
+    /// At a replica: a statement on its own that only reads.
+    Statement,
+    /// At a replica: a comment says so.
+    HintReplica,
+    /// At a replica: `tenantry.route` says so.
+    SetReplica,
+    /// At a replica: the client asks for a standby.
+    Listener,
+}
+
+impl Why {
+    /// All of them, for tables of counters.
+    pub const ALL: [Self; 13] = [
+        Self::Writes,
+        Self::Unfit,
+        Self::HintPrimary,
+        Self::SetPrimary,
+        Self::NoReplica,
+        Self::Behind,
+        Self::Again,
+        Self::ReadOnly,
+        Self::Default,
+        Self::Statement,
+        Self::HintReplica,
+        Self::SetReplica,
+        Self::Listener,
+    ];
+
+    /// Where that is.
+    pub const fn place(self) -> Place {
+        match self {
+            Self::Writes
+            | Self::Unfit
+            | Self::HintPrimary
+            | Self::SetPrimary
+            | Self::NoReplica
+            | Self::Behind
+            | Self::Again => Place::Primary,
+            Self::ReadOnly
+            | Self::Default
+            | Self::Statement
+            | Self::HintReplica
+            | Self::SetReplica
+            | Self::Listener => Place::Replica,
+        }
+    }
+
+    /// Its name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Writes => "writes",
+            Self::Unfit => "unfit",
+            Self::HintPrimary | Self::HintReplica => "hint",
+            Self::SetPrimary | Self::SetReplica => "setting",
+            Self::NoReplica => "no_replica",
+            Self::Behind => "behind",
+            Self::Again => "again",
+            Self::ReadOnly => "read_only",
+            Self::Default => "default_read_only",
+            Self::Statement => "statement",
+            Self::Listener => "listener",
+        }
+    }
+}
+
+/// What a list of settings says of routing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wishes {
+    /// `tenantry.route`
+    route: Option<Hint>,
+    /// `default_transaction_read_only`, as far as the list tells.
+    read_only: Option<bool>,
+    /// `default_transaction_isolation`, where a session has set it.
+    serializable: bool,
+    /// `tenantry.position`
+    seen: Option<Seen>,
+}
+
+/// What `tenantry.position` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// A replica must have replayed that.
+    Position(Position),
+    /// It is no position: nobody knows what is asked for.
+    Unreadable,
+}
+
+impl Settings {
+    /// What it says of routing: read once.
+    #[inline]
+    pub(super) fn wishes(&self) -> &Wishes {
+        self.wishes.get_or_init(|| self.read_wishes())
+    }
+
+    #[cold]
+    fn read_wishes(&self) -> Wishes {
+        let route = match self.text("tenantry.route").to_ascii_lowercase().as_str() {
+            "primary" => Some(Hint::Primary),
+            "replica" => Some(Hint::Replica),
+            _ => None,
+        };
+        let position = self.text("tenantry.position");
+        let seen = (!position.is_empty())
+            .then(|| Position::from_str(&position).map_or(Seen::Unreadable, Seen::Position));
+        let own = self.text("default_transaction_read_only");
+        let reported = || {
+            let all = self.reported.get().map_or(&[][..], Vec::as_slice);
+            let found = all
+                .iter()
+                .find(|(n, _)| n == "default_transaction_read_only");
+            found.map(|(_, value)| value.clone())
+        };
+        let read_only = if own.is_empty() {
+            reported()
+        } else {
+            Some(own)
+        };
+        Wishes {
+            route,
+            read_only: read_only.map(|value| is_on(&value)),
+            serializable: self
+                .text("default_transaction_isolation")
+                .eq_ignore_ascii_case("serializable"),
+            seen,
+        }
+    }
+}
+
+/// As PostgreSQL reads a boolean: any beginning of a word that tells which.
+fn is_on(value: &str) -> bool {
+    let value = value.trim().to_ascii_lowercase();
+    let begins = |word: &str| !value.is_empty() && word.starts_with(&value);
+    begins("true") || begins("yes") || value == "on" || value == "1"
+}
+
+/// Says of a text whether a standby may serve it as a transaction of its own.
+pub type Judge<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
+
+impl Session {
+    /// What a replica must have replayed, by `tenantry.position`.
+    pub fn seen(&self) -> Option<Seen> {
+        self.settings.wishes().seen
+    }
+
+    /// Where the request that the input begins with may be served, and why.
+    #[inline]
+    pub fn aim(&self, input: &[u8], reads: Reads, judge: Judge<'_>) -> Why {
+        let wishes = self.settings.wishes();
+        let plain = self.opening.is_none()
+            && wishes.route.is_none()
+            && !self.reads_by_default()
+            && reads != Reads::Statements;
+        let text = self.text_of(input).unwrap_or_default();
+        if plain && !may_say_more(text) {
+            return Why::Writes;
+        }
+        self.aim_closely(input, text, reads, judge)
+    }
+
+    #[cold]
+    fn aim_closely(&self, input: &[u8], text: &[u8], reads: Reads, judge: Judge<'_>) -> Why {
+        let wishes = self.settings.wishes();
+        let opened = self.opening.as_ref().and_then(|opening| opening.hint);
+        match (hint(text).or(opened), wishes.route) {
+            (Some(Hint::Primary), _) => return Why::HintPrimary,
+            (Some(Hint::Replica), _) => return Why::HintReplica,
+            (None, Some(Hint::Primary)) => return Why::SetPrimary,
+            (None, Some(Hint::Replica)) => return Why::SetReplica,
+            (None, None) => {}
+        }
+        let whole = next_header(input).is_ok_and(|h| h.is_some_and(|h| h.total <= input.len()));
+        if !whole {
+            return Why::Unfit;
+        }
+        let opened = match block(text) {
+            Some(Block::Opens(modes, _)) if self.opening.is_none() => Some((modes, true)),
+            Some(Block::Describes(modes)) => {
+                self.opening.as_ref().map(|o| (o.modes.then(modes), true))
+            }
+            _ => self.opening.as_ref().map(|o| (o.modes, false)),
+        };
+        match opened {
+            Some((modes, opens)) => self.aim_block(modes, opens || fits_standby(text)),
+            None if self.reads_by_default() => {
+                if reads_alone(text) && is_batch_of(self, input, reads_alone) {
+                    Why::Default
+                } else {
+                    Why::Unfit
+                }
+            }
+            None if reads == Reads::Statements && is_batch_of(self, input, judge) => Why::Statement,
+            None => Why::Writes,
+        }
+    }
+
+    /// Whether its transactions are read only where they say nothing else.
+    #[inline]
+    fn reads_by_default(&self) -> bool {
+        let own = self.settings.wishes().read_only;
+        own.or_else(|| self.start.wishes().read_only) == Some(true)
+    }
+
+    /// Where a block of these modes may be served whose first statement fits, or does not.
+    fn aim_block(&self, modes: Modes, fits: bool) -> Why {
+        let wishes = self.settings.wishes();
+        let why = match modes.access {
+            Some(Access::ReadOnly) => Why::ReadOnly,
+            None if self.reads_by_default() => Why::Default,
+            None | Some(Access::ReadWrite) => return Why::Writes,
+        };
+        let serializable = match modes.isolation {
+            Some(level) => level == Isolation::Serializable,
+            None => wishes.serializable,
+        };
+        if serializable || !fits {
+            Why::Unfit
+        } else {
+            why
+        }
+    }
+}
+
+/// Whether a text may be, or begin with, what tells where it goes: a hint, or a block that is opened.
+#[inline]
+fn may_say_more(text: &[u8]) -> bool {
+    match text.first() {
+        Some(b'b' | b'B' | b'/' | b'-' | b' ' | b'\t' | b'\r' | b'\n') => true,
+        Some(b's' | b'S') => matches!(text.get(1), Some(b't' | b'T')),
+        _ => false,
+    }
+}
+
+/// Whether a text is one statement that leaves nothing behind and that a standby can do.
+fn reads_alone(text: &[u8]) -> bool {
+    let found = survey(text);
+    found.effect == Effect::Clean
+        && found.leaves.is_empty()
+        && !found.several()
+        && !found.transacts()
+        && !found.copy()
+        && fits_standby(text)
+}
+
+/// Whether the input is one request, complete to its end, all of whose texts are such.
+fn is_batch_of(session: &Session, input: &[u8], mut such: impl FnMut(&[u8]) -> bool) -> bool {
+    let mut at = 0;
+    loop {
+        let rest = &input[at..];
+        let Some(head) = next_header(rest).ok().flatten() else {
+            return false;
+        };
+        if rest.len() < head.total {
+            return false;
+        }
+        match head.tag {
+            b'Q' => {
+                let text = rest.get(HEADER..head.total - 1).unwrap_or_default();
+                return at == 0 && such(text);
+            }
+            b'P' | b'B' => match session.text_in_batch(&input[..at], rest) {
+                Some(text) if such(text) => {}
+                _ => return false,
+            },
+            b'D' | b'E' | b'H' => {}
+            b'S' => return at > 0,
+            _ => return false,
+        }
+        at += head.total;
+    }
+}
+
+impl Session {
+    /// The text of a Parse, or of the statement that a Bind names: one that the batch has parsed
+    /// before it, or the session's.
+    fn text_in_batch<'a>(&'a self, before: &'a [u8], input: &'a [u8]) -> Option<&'a [u8]> {
+        let head = next_header(input).ok().flatten()?;
+        if head.tag != b'B' {
+            return self.text_of(input);
+        }
+        let (_portal, rest) = crate::wire::frame::cstr(input.get(HEADER..head.total)?)?;
+        let (name, _) = crate::wire::frame::cstr(rest)?;
+        let mut at = 0;
+        while let Some(head) = next_header(&before[at..]).ok().flatten() {
+            let body = before.get(at + HEADER..at + head.total)?;
+            if head.tag == b'P' && crate::wire::frame::cstr(body)?.0 == name {
+                // It was looked at where it was parsed.
+                return self.text_of(&before[at..]);
+            }
+            at += head.total;
+        }
+        self.text_of(input)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn booleans_are_read_as_the_server_reads_them() {
+        for value in ["on", "true", "t", "TRUE", "yes", "y", "1", " on "] {
+            assert!(is_on(value), "{value}");
+        }
+        for value in ["off", "false", "o", "", "0", "no", "onn"] {
+            assert!(!is_on(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn one_statement_that_a_standby_can_do_reads_alone() {
+        for text in [
+            "SELECT 1",
+            "WITH a AS (SELECT 1) SELECT * FROM a",
+            "SHOW TimeZone",
+        ] {
+            assert!(reads_alone(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "SELECT 1; SELECT 2",
+            "LISTEN a",
+            "SET a.b = 1",
+            "SELECT pg_advisory_xact_lock(1)",
+            "COPY t FROM STDIN",
+            "BEGIN",
+            "PREPARE a AS SELECT 1",
+        ] {
+            assert!(!reads_alone(text.as_bytes()), "{text}");
+        }
+    }
+}
