@@ -92,11 +92,37 @@ pub async fn connect(target: &Target, connectors: &Connectors) -> Result<Upstrea
         }
         Err(e) => Err(e),
     };
+    note(target, connectors, &outcome);
+    outcome
+}
+
+/// Connects and signs in, for a connection that stays on tokio: without `connect_query`.
+///
+/// One that fails is just dropped: nobody holds a permit for it.
+pub(super) async fn attach(
+    target: &Target,
+    connectors: &Connectors,
+) -> Result<(Wire<Transport>, Session), ConnectError> {
+    let deadline = Instant::now() + target.connect_timeout;
+    let work = async {
+        let (transport, _) = open(target, connectors, deadline).await?;
+        let channel = Channel::of(&transport);
+        let mut wire = Wire::new(transport);
+        let mut session = sign_in(&mut wire, target, channel).await?;
+        settle(&mut wire, &mut session).await?;
+        Ok((wire, session))
+    };
+    let outcome = timeout_at(deadline, Box::pin(work)).await;
+    let outcome = outcome.unwrap_or(Err(ConnectError::Timeout(target.connect_timeout)));
+    note(target, connectors, &outcome);
+    outcome
+}
+
+fn note<T>(target: &Target, connectors: &Connectors, outcome: &Result<T, ConnectError>) {
     if outcome.is_err() {
         connectors.names.forget(&target.node);
     }
-    connectors.reached.note(&target.node, &outcome);
-    outcome
+    connectors.reached.note(&target.node, outcome);
 }
 
 type Opened = (Transport, Option<SocketAddr>);
@@ -125,10 +151,7 @@ async fn set_up(
     deadline: Instant,
 ) -> Result<Upstream, ConnectError> {
     let late = ConnectError::Timeout(target.connect_timeout);
-    let channel = Channel {
-        is_tls: transport.is_tls(),
-        end_point: transport.end_point(),
-    };
+    let channel = Channel::of(&transport);
     let mut wire = Wire::new(transport);
     let signed_in = timeout_at(deadline, sign_in(&mut wire, target, channel)).await;
     let mut session = match signed_in.unwrap_or_else(|_| Err(late.clone())) {

@@ -8,7 +8,7 @@ use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::{ConnectError, ServerError, SignInError};
-use super::transport::{Message, Wire};
+use super::transport::{Message, Transport, Wire};
 use super::{Credentials, Target};
 use crate::auth::password::{md5_answer, md5_stored};
 use crate::auth::scram::{
@@ -34,6 +34,15 @@ pub(super) struct Session {
 pub(super) struct Channel {
     pub(super) is_tls: bool,
     pub(super) end_point: Option<Vec<u8>>,
+}
+
+impl Channel {
+    pub(super) fn of(transport: &Transport) -> Self {
+        Self {
+            is_tls: transport.is_tls(),
+            end_point: transport.end_point(),
+        }
+    }
 }
 
 /// Signs in; the server is ready for queries afterwards.
@@ -107,7 +116,7 @@ fn failed_query(error: ServerError) -> ConnectError {
     }
 }
 
-fn ready(message: Message<'_>) -> Result<(), ConnectError> {
+pub(super) fn ready(message: Message<'_>) -> Result<(), ConnectError> {
     match message.body {
         b"I" => Ok(()),
         _ => Err(ConnectError::Protocol(
@@ -118,7 +127,7 @@ fn ready(message: Message<'_>) -> Result<(), ConnectError> {
 
 impl Session {
     /// NoticeResponse, NotificationResponse and ParameterStatus may come at any time (55.2.7).
-    fn asynchronous(&mut self, message: Message<'_>) -> Result<(), ConnectError> {
+    pub(super) fn asynchronous(&mut self, message: Message<'_>) -> Result<(), ConnectError> {
         match message.tag {
             b'N' | b'A' => Ok(()),
             b'S' => self.take_parameter(message.body),
