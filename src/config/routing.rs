@@ -40,7 +40,7 @@ pub(super) const BALANCES: [(&str, Balance); 2] = [
 /// Reads the table over `base`.
 pub(super) fn read(mut s: Section<'_>, base: &RoutingSettings) -> RoutingSettings {
     let settings = RoutingSettings {
-        reads: s.word("reads", &READS).unwrap_or(base.reads),
+        reads: reads(&mut s).unwrap_or(base.reads),
         consistency: s
             .word("consistency", &CONSISTENCIES)
             .unwrap_or(base.consistency),
@@ -57,6 +57,16 @@ pub(super) fn read(mut s: Section<'_>, base: &RoutingSettings) -> RoutingSetting
     };
     s.finish();
     settings
+}
+
+/// Which reads go to replicas: to tell single ones takes PostgreSQL's parser.
+fn reads(s: &mut Section<'_>) -> Option<Reads> {
+    let reads = s.word("reads", &READS)?;
+    if reads == Reads::Statements && !cfg!(feature = "pg_query") {
+        let missing = "reads = \"statements\" needs a build with the feature pg_query";
+        s.error("reads", missing);
+    }
+    Some(reads)
 }
 
 /// A duration, or an amount of WAL.
@@ -81,6 +91,21 @@ pub(super) fn max_lag_text(lag: MaxLag) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn single_reads_need_the_parser() {
+        let answer = crate::config::tests::parse("routing = { reads = 'statements' }");
+        if cfg!(feature = "pg_query") {
+            assert_eq!(
+                answer.map(|config| config.routing.reads),
+                Ok(Reads::Statements)
+            );
+        } else {
+            let error = answer.expect_err("no parser");
+            assert!(error.contains("routing.reads: "), "{error}");
+            assert!(error.contains("needs a build with the feature pg_query"));
+        }
+    }
 
     #[test]
     fn a_lag_is_a_time_or_an_amount_of_wal() {

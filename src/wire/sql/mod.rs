@@ -23,6 +23,7 @@ mod lexer;
 mod machine;
 mod named;
 mod plain;
+mod reads;
 mod transaction;
 mod words;
 
@@ -34,6 +35,7 @@ use std::borrow::Cow;
 pub use assignment::{Assignment, assignment, is_portable, is_short_limit, reset_name};
 pub use hint::{Hint, hint};
 pub use named::{Body, Named, body, named_settings, resets};
+pub use reads::{LONGEST, Name, Reading, Unfit, may_read, reads_only};
 pub use transaction::{Access, Block, Isolation, Modes, block, fits_standby};
 
 use lexer::{Kind, Lexer};
