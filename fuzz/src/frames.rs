@@ -151,8 +151,8 @@ impl World {
             let mut scratch = Vec::new();
             let mut flow = Flow::new(input, &mut scratch);
             let catalog = match self.terms.catalog {
-                Known::Clean => Catalog::Clean,
-                Known::Nothing => Catalog::Unknown,
+                Known::Clean => Catalog::CLEAN,
+                Known::Nothing => Catalog::UNKNOWN,
             };
             let mut leased = Leased {
                 link: &mut self.link,

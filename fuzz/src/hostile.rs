@@ -215,8 +215,8 @@ impl World {
             1 + input.below(3),
         );
         let catalog = match input.below(3) {
-            0 => Catalog::Clean,
-            1 => Catalog::Unknown,
+            0 => Catalog::CLEAN,
+            1 => Catalog::UNKNOWN,
             _ => Catalog::read([("name", "f"), ("opaque", "g"), ("setting", "a.b")].into_iter()),
         };
         let table = SettingsTable::default();

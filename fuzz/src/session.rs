@@ -27,7 +27,7 @@ pub fn session(data: &[u8]) {
             PoolMode::Session,
         ]),
         reset: input.one_of(&[ResetWhen::Dirty, ResetWhen::Always]),
-        catalog: vec![Catalog::Clean, Catalog::Unknown].swap_remove(input.below(2)),
+        catalog: vec![Catalog::CLEAN, Catalog::UNKNOWN].swap_remove(input.below(2)),
         links: 1 + input.below(2),
         limit: 1 + input.below(4),
     };

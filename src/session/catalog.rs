@@ -4,11 +4,18 @@
 //! operator. The catalog is read once per pool over a server connection of the tenant's own
 //! ([`Catalog::query`]) and tells the names by which a function can be reached that could leave state
 //! behind. A statement in which none of them occurs is clean.
+//!
+//! Where single reads may go to replicas ([`Extent::Reads`]), it also tells by which names a read
+//! would reach what belongs on the primary: see [`readable`].
+
+mod readable;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use crate::wire::sql::{Survey, has_word};
+use crate::wire::sql::{Reading, Survey, Unfit, has_word};
+
+use readable::Readable;
 
 /// Names kept; a database with more has every statement asked after.
 const MOST: usize = 2_000;
@@ -19,21 +26,37 @@ const QUERY: &str = include_str!("catalog.sql");
 /// In [`QUERY`], the body of a function in standard SQL, which servers before 14 do not know.
 const SQL_BODY: &str = "coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)";
 
+/// How much of a catalog is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// What may leave state behind.
+    State,
+    /// Also what single reads must not reach on a standby.
+    Reads,
+}
+
 /// What is known of a database's own functions.
 #[derive(Debug, Default)]
-pub enum Catalog {
+pub struct Catalog {
+    state: State,
+    readable: Readable,
+}
+
+/// Of what they leave behind.
+#[derive(Debug, Default)]
+enum State {
     /// Nothing: whatever could run one is asked after.
     #[default]
     Unknown,
     /// None of them leaves anything behind.
     Clean,
     /// Some may.
-    Suspects(Suspects),
+    Suspects(Box<Suspects>),
 }
 
 /// By which names functions are reached that may leave something behind.
 #[derive(Debug, Default)]
-pub struct Suspects {
+struct Suspects {
     /// Of relations, functions, types: in lower case.
     names: HashSet<Box<[u8]>>,
     /// Of operators.
@@ -65,15 +88,30 @@ pub(super) enum Suspicion {
 }
 
 impl Catalog {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        state: State::Unknown,
+        readable: Readable::Unknown,
+    };
+    /// No function leaves anything behind; of reads, nothing is known.
+    pub const CLEAN: Self = Self {
+        state: State::Clean,
+        readable: Readable::Unknown,
+    };
+
     /// What a server of that version is asked (`server_version`, as it reports it).
-    pub fn query(version: Option<&str>) -> Cow<'static, str> {
+    pub fn query(version: Option<&str>, extent: Extent) -> Cow<'static, str> {
         let major = version.and_then(|version| {
             let digits = version.split(|c: char| !c.is_ascii_digit()).next();
             digits.and_then(|digits| digits.parse::<u32>().ok())
         });
+        let query = match extent {
+            Extent::State => Cow::Borrowed(QUERY),
+            Extent::Reads => Cow::Owned([QUERY, readable::QUERY].concat()),
+        };
         match major {
-            Some(major) if major < 14 => Cow::Owned(QUERY.replace(SQL_BODY, "p.prosrc")),
-            _ => Cow::Borrowed(QUERY),
+            Some(major) if major < 14 => Cow::Owned(query.replace(SQL_BODY, "p.prosrc")),
+            _ => query,
         }
     }
 
@@ -81,7 +119,11 @@ impl Catalog {
     pub fn read<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut suspects = Suspects::default();
         let mut count = 0;
+        let mut readable = readable::Reader::default();
         for (kind, name) in rows {
+            if readable.take(kind, name) {
+                continue;
+            }
             count += 1;
             let folded = || name.to_lowercase().into_bytes().into_boxed_slice();
             match kind {
@@ -92,17 +134,26 @@ impl Catalog {
                 _ => suspects.everywhere = Everywhere::Yes,
             }
         }
-        match count {
-            0 => Self::Clean,
-            n if n > MOST => Self::Unknown,
-            _ => Self::Suspects(suspects),
+        let state = match count {
+            0 => State::Clean,
+            n if n > MOST => State::Unknown,
+            _ => State::Suspects(Box::new(suspects)),
+        };
+        Self {
+            state,
+            readable: readable.end(),
         }
+    }
+
+    /// Whether a standby may serve a text, as far as the catalog can tell.
+    pub fn reads_only(&self, reading: &Reading) -> Result<(), Unfit> {
+        self.readable.reads_only(reading)
     }
 
     /// Whether nothing is to be asked after.
     #[inline]
     pub fn is_clean(&self) -> bool {
-        matches!(self, Self::Clean)
+        matches!(self.state, State::Clean)
     }
 
     /// What a statement may do of which its text says nothing.
@@ -110,18 +161,18 @@ impl Catalog {
         if !survey.reaches() {
             return Suspicion::None;
         }
-        match self {
-            Self::Clean => Suspicion::None,
-            Self::Unknown => Suspicion::Some,
-            Self::Suspects(suspects) => suspects.suspicion(text),
+        match &self.state {
+            State::Clean => Suspicion::None,
+            State::Unknown => Suspicion::Some,
+            State::Suspects(suspects) => suspects.suspicion(text),
         }
     }
 
     /// Custom settings that the database's own functions may set.
     pub(super) fn settings(&self) -> &[String] {
-        match self {
-            Self::Suspects(suspects) => &suspects.settings,
-            Self::Unknown | Self::Clean => &[],
+        match &self.state {
+            State::Suspects(suspects) => &suspects.settings,
+            State::Unknown | State::Clean => &[],
         }
     }
 }
@@ -152,11 +203,11 @@ mod tests {
     fn old_servers_are_asked_for_what_they_know() {
         assert!(QUERY.contains(SQL_BODY));
         for (version, knows) in [("13.4 (Debian)", false), ("14beta1", true), ("15.18", true)] {
-            assert_eq!(
-                Catalog::query(Some(version)).contains(SQL_BODY),
-                knows,
-                "{version}"
-            );
+            for extent in [Extent::State, Extent::Reads] {
+                let query = Catalog::query(Some(version), extent);
+                assert_eq!(query.contains(SQL_BODY), knows, "{version}");
+                assert_eq!(query.contains("pg_get_function_sqlbody"), knows);
+            }
         }
     }
 

@@ -32,7 +32,7 @@ mod upkeep;
 
 use std::rc::Rc;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, Extent};
 pub use flow::Flow;
 pub use link::{Link, Schema, TxStatus};
 pub use opening::Openings;

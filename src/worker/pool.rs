@@ -10,9 +10,9 @@ use super::deadlines::{Deadline, Millis, millis};
 use super::inbox::Done;
 use super::routing::{Home, Part};
 use super::stats::Stats;
-use crate::config::{PoolMode, PoolSettings, Route, StateMode, TenantStatus};
+use crate::config::{PoolMode, PoolSettings, Reads, Route, StateMode, TenantStatus};
 use crate::error::ClientError;
-use crate::session::{Catalog, Setting, SettingsTable, Statements, Tally};
+use crate::session::{Catalog, Extent, Setting, SettingsTable, Statements, Tally};
 use crate::tenant::{Identity, Tenant};
 use crate::types::{NodeAddr, RoleName, ScramClientKey, Secret};
 use crate::upstream::backoff::Backoff;
@@ -144,9 +144,14 @@ impl CatalogView {
         }
     }
 
+    /// More of it is wanted than was read.
+    fn hasten(&mut self) {
+        self.due = 0;
+    }
+
     /// Functions may have changed.
     pub(super) fn outdate(&mut self, now: Millis) {
-        self.known = Catalog::Unknown;
+        self.known = Catalog::UNKNOWN;
         self.progress = Progress::Outdated;
         self.due = self.due.min((self.read + CATALOG_PAUSE).max(now));
     }
@@ -333,8 +338,20 @@ impl Pool {
             self.catalog = CatalogView::default();
             self.last_error = None;
         }
+        let extent = self.extent();
         self.tenant = tenant;
+        if self.extent() != extent {
+            self.catalog.hasten();
+        }
         moved
+    }
+
+    /// How much of the catalog is asked for.
+    pub(super) fn extent(&self) -> Extent {
+        match self.tenant.config.routing.reads {
+            Reads::Statements => Extent::Reads,
+            Reads::Off | Reads::Transactions => Extent::State,
+        }
     }
 
     /// What a new server connection connects to.

@@ -207,7 +207,8 @@ impl Worker {
             Purpose::Check => server.link.put_own_query(b"", &mut sql),
             Purpose::Reset => server.link.put_discard(&mut sql),
             Purpose::Catalog => {
-                let query = Catalog::query(server.link.server_version());
+                let extent = self.pools[server.pool].extent();
+                let query = Catalog::query(server.link.server_version(), extent);
                 server.link.put_listing(query.as_bytes(), &mut sql);
             }
         }

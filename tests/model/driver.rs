@@ -32,7 +32,7 @@ impl Terms {
             limit,
             mode: PoolMode::Transaction,
             reset: ResetWhen::Dirty,
-            catalog: Catalog::Clean,
+            catalog: Catalog::CLEAN,
         }
     }
 }

@@ -44,7 +44,7 @@ impl Pair {
             max_prepared: 5,
             mode: PoolMode::Transaction,
             state: self.state,
-            catalog: &Catalog::Clean,
+            catalog: &Catalog::CLEAN,
             pins_left: 1,
         };
         let mut scratch = Vec::new();
@@ -176,7 +176,7 @@ fn nothing_of_ours_goes_into_the_middle_of_a_clients_message() {
     ];
     for seed in 0..400 {
         let terms = Terms {
-            catalog: Catalog::Unknown,
+            catalog: Catalog::UNKNOWN,
             ..Terms::new(1, 1)
         };
         let script = script_from(&start, &ops);

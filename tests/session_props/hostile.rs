@@ -96,7 +96,7 @@ fn play(said: &[(Side, Vec<u8>)], mode: PoolMode, whole: bool) {
                             max_prepared: 2,
                             mode,
                             state: StateMode::Carry,
-                            catalog: &Catalog::Clean,
+                            catalog: &Catalog::CLEAN,
                             pins_left: 8,
                         };
                         let mut flow = Flow::new(&client, &mut scratch);
