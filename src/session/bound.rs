@@ -38,7 +38,7 @@ impl Session {
                 Portal::Named
             };
             if !name.is_empty() && self.must_be_ready(statement, leased, flow)? == Standing::Stale {
-                refuse(&stale(), leased.link, flow);
+                refuse_stale(statement, leased.link, flow);
                 return Ok(());
             }
             if let Err(error) = self.note_bound(statement, portal, message, leased) {
@@ -138,8 +138,15 @@ impl Session {
     }
 }
 
+/// Refuses a statement whose result is not what the client was told. The next time it is parsed
+/// anew: by then the schema, or the session's search_path, may be what it was.
+pub(super) fn refuse_stale(statement: &Statement, link: &mut Link, flow: &mut Flow<'_>) {
+    link.forget(statement.id, flow.own());
+    refuse(&stale(), link, flow);
+}
+
 /// What the server says of a statement whose result has changed.
-pub(super) fn stale() -> Vec<u8> {
+fn stale() -> Vec<u8> {
     let mut told = Vec::new();
     let fields: [&[u8]; 6] = [
         b"SERROR\0",
@@ -154,7 +161,7 @@ pub(super) fn stale() -> Vec<u8> {
 }
 
 /// Binds what does not exist in the place of what must not be executed; the client gets that error.
-pub(super) fn refuse(told: &[u8], link: &mut Link, flow: &mut Flow<'_>) {
+fn refuse(told: &[u8], link: &mut Link, flow: &mut Flow<'_>) {
     link.batch = Batch::Open;
     link.expected.push_back(Expected::RefusedBind(told.into()));
     frame::put(flow.own(), b'B', &[b"\0refused_by_tenantry\0\0\0\0\0\0\0"]);

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::inquiry::Inquiry;
-use super::link::Unnamed;
+use super::link::{Prepared, Unnamed};
 use super::settings::SettingChange;
 use super::statement::Statement;
 
@@ -52,8 +52,8 @@ pub(super) enum Expected {
     Close(By),
     /// Close of the unnamed statement.
     CloseUnnamed(By),
-    /// Our Close of the least recently used statement.
-    Evict(Rc<Statement>),
+    /// Our Close of a statement that gives way or is to be parsed again, as it was there.
+    Evict(Prepared),
     Sync(By),
     /// ParseComplete that we owe: the statement was there already.
     LocalParse,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::bound::{refuse, stale};
+use super::bound::refuse_stale;
 use super::expected::{By, Change, Expected};
 use super::flow::Flow;
 use super::link::{Batch, Link, Presence, Standing, TxStatus, Unnamed};
@@ -293,7 +293,7 @@ impl Session {
             && let Some(statement) = &statement
             && self.must_be_ready(statement, leased, flow)? == Standing::Stale
         {
-            refuse(&stale(), leased.link, flow);
+            refuse_stale(statement, leased.link, flow);
             return Ok(());
         }
         leased.link.batch = Batch::Open;

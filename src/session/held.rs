@@ -53,7 +53,7 @@ impl Link {
     pub(super) fn forget(&mut self, id: u64, out: &mut Vec<u8>) {
         if let Some(held) = self.prepared.remove(&id) {
             held.statement.put_close(out);
-            self.expected.push_back(Expected::Evict(held.statement));
+            self.expected.push_back(Expected::Evict(held));
         }
     }
 

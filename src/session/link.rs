@@ -96,7 +96,7 @@ pub(super) struct Prepared {
 pub(super) enum Parsed {
     Awaited,
     Done,
-    /// It is another one than the client was told: the schema has changed.
+    /// It is another one than the client was told: the schema or its search_path has changed.
     Stale,
 }
 

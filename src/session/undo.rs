@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::expected::{By, Change, Expected};
-use super::link::{Batch, Bound, Link, Parsed, Prepared, Unnamed};
+use super::link::{Batch, Bound, Link, Unnamed};
 use super::reply::Replies;
 
 impl Session {
@@ -50,12 +50,7 @@ impl Replies<'_> {
                 Expected::Parse(_, statement) => {
                     link.prepared.remove(&statement.id);
                 }
-                Expected::Evict(statement) => {
-                    let held = Prepared {
-                        used: link.clock,
-                        parse: Parsed::Done,
-                        statement,
-                    };
+                Expected::Evict(held) => {
                     link.prepared.insert(held.statement.id, held);
                 }
                 _ => {}

@@ -580,3 +580,30 @@ fn flush_asks_for_the_replies_that_the_proxy_owes() {
         ("1".into(), vec!["26000".into()])
     );
 }
+
+/// Two schemas with a table of one name and columns of other types, for everybody.
+fn two_schemas(database: &Database) {
+    database.admin(
+        "CREATE SCHEMA x; CREATE TABLE x.same (v bigint); INSERT INTO x.same VALUES (7);\
+         CREATE SCHEMA y; CREATE TABLE y.same (v text); INSERT INTO y.same VALUES ('seven');\
+         GRANT USAGE ON SCHEMA x, y TO PUBLIC; GRANT SELECT ON x.same, y.same TO PUBLIC",
+    );
+}
+
+#[test]
+fn statement_refused_under_another_search_path_is_good_under_its_own_again() {
+    let (database, proxy, mut a) = world("");
+    two_schemas(&database);
+    a.query("SET search_path TO x");
+    let read = frames().parse("s", "SELECT v FROM same").describe("s");
+    a.ask(&read.sync());
+    assert_eq!(a.ask(&run("s")).one(), "7");
+    // From here on it has another server connection, which has never seen the statement.
+    let _other = occupy(&proxy, &database);
+    for _ in 0..2 {
+        a.query("SET search_path TO y");
+        assert_eq!(a.ask(&run("s")).errors(), ["0A000"]);
+        a.query("SET search_path TO x");
+        assert_eq!(a.ask(&run("s")).one(), "7");
+    }
+}
