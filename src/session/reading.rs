@@ -150,13 +150,16 @@ impl Session {
         let Some(then) = statement.told.read_under.get() else {
             return Vec::new();
         };
-        if then.said(PATH) != self.said_now(PATH) {
-            // The server itself parses it anew, under what is there now.
+        if statement.told.is_relied_on() && then.said(PATH) != self.said_now(PATH) {
+            // The server itself parses it anew, under what is there now, and what it says then is
+            // compared. Of what nobody was told only the server can say whether it is the same.
             return Vec::new();
         }
         let names = then.names().chain(self.settings.names());
         let names = names.chain(self.sent_names());
-        let mut names: Vec<&str> = names.filter(|name| is_frozen(name)).collect();
+        let mut names: Vec<&str> = names
+            .filter(|name| is_frozen(name) || *name == PATH)
+            .collect();
         names.sort_unstable();
         names.dedup();
         let both = |name: &str| (then.said(name), self.said_now(name));

@@ -607,3 +607,19 @@ fn statement_refused_under_another_search_path_is_good_under_its_own_again() {
         assert_eq!(a.ask(&run("s")).one(), "7");
     }
 }
+
+#[test]
+fn statement_that_was_never_described_belongs_to_the_search_path_of_its_parse() {
+    let (database, proxy, mut a) = world("");
+    two_schemas(&database);
+    a.query("SET search_path TO x");
+    a.ask(&frames().parse("s", "SELECT v FROM same").sync());
+    a.query("SET search_path TO y");
+    // From here on it has another server connection, which has never seen the statement.
+    let _other = occupy(&proxy, &database);
+    let told = frames().bind("s", &[]).describe_portal("").execute();
+    let told = told.sync();
+    assert_eq!(a.ask(&told).errors(), ["0A000"]);
+    a.query("SET search_path TO x");
+    assert_eq!(a.ask(&told).one(), "7");
+}
