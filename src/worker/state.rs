@@ -15,7 +15,8 @@ impl Worker {
         client.session.adopt(link, &mut pool.settings);
     }
 
-    /// The schema is another one: texts mean something else, and so may functions.
+    /// The schema is another one: texts mean something else, and so may functions; to all roles of
+    /// the tenant, whoever has changed it.
     #[cold]
     pub(super) fn schema_changed(&mut self, server: usize, changed: Schema) {
         let temporary = match self.servers[server].state {
@@ -23,11 +24,13 @@ impl Worker {
             _ => false,
         };
         let now = self.now;
-        let home = self.home_of(self.servers[server].pool);
-        let pool = &mut self.pools[home];
-        pool.statements.renew();
-        if changed == Schema::Routines || !(temporary || pool.catalog.known().is_clean()) {
-            pool.catalog.outdate(now);
+        let tenant = self.pools[self.servers[server].pool].tenant.id;
+        for &slot in self.by_tenant.get(&tenant).into_iter().flatten() {
+            let pool = &mut self.pools[slot];
+            pool.statements.renew();
+            if changed == Schema::Routines || !(temporary || pool.catalog.known().is_clean()) {
+                pool.catalog.outdate(now);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::support::client::{Client, Reply};
 use super::support::frames::Frames;
 use super::support::postgres::Database;
-use super::support::proxy::Proxy;
+use super::support::proxy::{Proxy, Toml};
 
 const PID: &str = "SELECT pg_backend_pid()";
 /// Fails when it is executed, not before.
@@ -622,4 +622,43 @@ fn statement_that_was_never_described_belongs_to_the_search_path_of_its_parse() 
     assert_eq!(a.ask(&told).errors(), ["0A000"]);
     a.query("SET search_path TO x");
     assert_eq!(a.ask(&told).one(), "7");
+}
+
+#[test]
+fn a_schema_change_by_another_role_is_known_to_whoever_prepares_next() {
+    let database = Database::fresh();
+    let (name, password) = (&database.name, Database::PASSWORD);
+    database.admin(&format!(
+        "CREATE ROLE {name}_owner LOGIN PASSWORD '{password}';\
+         GRANT CREATE ON DATABASE {name} TO {name}_owner"
+    ));
+    let role = |role: String| {
+        let sql = format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'");
+        let verifier = database.admin(&sql);
+        format!("{{ name = '{role}', password = '{}' }}", verifier.trim())
+    };
+    // Without a `user` each role has a pool of its own.
+    let tenant = format!(
+        "[[tenant]]\nslug = '{name}'\ncluster = 'main'\ndatabase = '{name}'\nroles = [{}, {}]",
+        role(name.clone()),
+        role(format!("{name}_owner")),
+    );
+    let toml = Toml::default().cluster("main", database.port, "");
+    let proxy = toml.pool("size = 1").tables(&tenant).start();
+    let client = |role: &str| {
+        let user = format!("{name}{role}.{name}");
+        Client::log_in(proxy.address(), &user, name, &[]).unwrap()
+    };
+    let mut owner = client("_owner");
+    for of_type in ["bigint", "text"] {
+        let made = owner.query(&format!(
+            "DROP SCHEMA IF EXISTS s CASCADE; CREATE SCHEMA s; GRANT USAGE ON SCHEMA s TO PUBLIC;\
+             CREATE TABLE s.t AS SELECT '7'::{of_type} AS v; GRANT SELECT ON s.t TO PUBLIC"
+        ));
+        assert_eq!(made.errors(), [""; 0]);
+        let mut a = client("");
+        let read = frames().parse("s", "SELECT v FROM s.t");
+        assert_eq!(a.ask(&read.sync()).tags(), "1Z");
+        assert_eq!(a.ask(&run("s")).one(), "7", "{of_type}");
+    }
 }
