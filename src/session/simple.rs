@@ -144,7 +144,8 @@ impl Session {
     }
 
     /// A DEALLOCATE for which the statement must be prepared first, with a Sync of ours behind it,
-    /// waits for all before it: that Sync must not end what an error skips.
+    /// waits for all before it: that Sync must not end what an error skips. In a batch of the
+    /// client's it waits until it is known whether the transaction has failed.
     fn may_prepare_first(
         &self,
         name: &[u8],
@@ -157,6 +158,7 @@ impl Session {
         }
         match link.batch {
             Batch::Closed if !link.expected.is_empty() => Err(Verdict::Hold),
+            Batch::Open if link.awaits_ready() => Err(Verdict::Hold),
             Batch::Open if link.status == TxStatus::Failed => Err(end_batch_first(link, flow)),
             _ => Ok(()),
         }

@@ -262,3 +262,20 @@ fn copy_data_behind_a_reset_are_not_held() {
     pair.client(&message(b'd', &[b"line\n"]));
     pair.client(&message(b'c', &[]));
 }
+
+#[test]
+fn a_deallocate_in_an_open_batch_behind_one_that_may_fail_waits_for_its_outcome() {
+    let zone = [("timezone".to_owned(), "B".to_owned())];
+    let ops = [
+        Whole(2, 16),
+        Whole(3, 6),
+        Deallocate(3),
+        Whole(2, 0),
+        ClosePortal(0),
+        Deallocate(2),
+    ];
+    for seed in 0..40 {
+        let script = script_from(&zone, &ops);
+        Driver::new(vec![script], Terms::new(1, 1), Dice::of_seed(seed)).run();
+    }
+}
