@@ -150,6 +150,10 @@ impl Session {
         let Some(then) = statement.told.read_under.get() else {
             return Vec::new();
         };
+        if !statement.survey.reaches() {
+            // It reads none; and a failed transaction, which takes a ROLLBACK, takes no SET.
+            return Vec::new();
+        }
         if statement.told.is_relied_on() && then.said(PATH) != self.said_now(PATH) {
             // The server itself parses it anew, under what is there now, and what it says then is
             // compared. Of what nobody was told only the server can say whether it is the same.

@@ -279,3 +279,21 @@ fn a_deallocate_in_an_open_batch_behind_one_that_may_fail_waits_for_its_outcome(
         Driver::new(vec![script], Terms::new(1, 1), Dice::of_seed(seed)).run();
     }
 }
+
+#[test]
+fn a_failed_transaction_is_left_by_a_rollback_that_was_read_under_other_settings() {
+    let ops = [
+        Op::Parse(1, 8),
+        Sync,
+        Whole(2, 16),
+        Query(6),
+        Query(3),
+        Bind(0, 1),
+        Op::Execute(0),
+        Sync,
+    ];
+    for seed in 0..40 {
+        let script = script_from(&[], &ops);
+        Driver::new(vec![script], Terms::new(1, 1), Dice::of_seed(seed)).run();
+    }
+}
