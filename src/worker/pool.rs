@@ -84,6 +84,8 @@ pub(super) enum Awaited {
 #[derive(Debug, Default)]
 pub(super) struct CatalogView {
     known: Catalog,
+    /// That no other one has on this worker, but for those of which nothing is known.
+    number: u32,
     read: Millis,
     due: Millis,
     progress: Progress,
@@ -130,11 +132,16 @@ impl CatalogView {
         };
     }
 
-    /// It was read.
-    pub(super) fn set(&mut self, known: Catalog) {
+    /// It was read; `number` is its own.
+    pub(super) fn set(&mut self, known: Catalog, number: u32) {
         if self.progress != Progress::Outdated {
-            self.known = known;
+            (self.known, self.number) = (known, number);
         }
+    }
+
+    /// What a single read is held against: it, and its number.
+    pub(super) fn numbered(&self) -> (&Catalog, u32) {
+        (&self.known, self.number)
     }
 
     /// Reading it has come to an end, one way or another.
@@ -152,6 +159,7 @@ impl CatalogView {
     /// Functions may have changed.
     pub(super) fn outdate(&mut self, now: Millis) {
         self.known = Catalog::UNKNOWN;
+        self.number = 0;
         self.progress = Progress::Outdated;
         self.due = self.due.min((self.read + CATALOG_PAUSE).max(now));
     }

@@ -309,7 +309,10 @@ impl Worker {
             Why::Listener
         } else {
             let reads = pool.tenant.config.routing.reads;
-            client.session.aim(input, reads, &mut |_| false)
+            let (catalog, number) = pool.catalog.numbered();
+            let known = &mut self.reads;
+            let mut judge = |text: &[u8]| known.verdict(text, catalog, number).is_ok();
+            client.session.aim(input, reads, &mut judge)
         };
         client.may_write = !matches!(why, Why::ReadOnly | Why::Default | Why::Statement);
         match why.place() {

@@ -19,7 +19,7 @@ use super::slow::Slow;
 use super::stats::{Micros, Tallies};
 use super::suspension::Suspension;
 use super::{Keeping, Surroundings, Workers};
-use crate::session::WHOLE;
+use crate::session::{ReadCache, WHOLE};
 use crate::tenant::Registry;
 use crate::types::{ClusterName, NodeAddr, TenantId};
 
@@ -80,6 +80,7 @@ pub(super) struct Worker {
     /// Requests for positions so far.
     pub(super) asked: u64,
     pub(super) positions: HashMap<ClusterName, Known>,
+    pub(super) reads: ReadCache,
     pub(super) deadlines: Deadlines,
     pub(super) now: Millis,
     /// The same clock, finer.
@@ -132,6 +133,7 @@ impl Worker {
             catching: Vec::new(),
             asked: 0,
             positions: HashMap::new(),
+            reads: ReadCache::default(),
             deadlines: Deadlines::default(),
             now: 0,
             micros: 0,

@@ -222,6 +222,8 @@ impl Worker {
 
     /// Our own query was answered.
     pub(super) fn own_query_done(&mut self, slot: usize) {
+        // Zero is for those of which nothing is known.
+        let number = u32::try_from(self.next_serial() & 0xffff_ffff).map_or(1, |n| n.max(1));
         let server = &mut self.servers[slot];
         let fault = server.link.take_fault();
         if server.state == ServerState::Owned(Purpose::Catalog) {
@@ -230,7 +232,7 @@ impl Worker {
             pool.catalog.end();
             if let Some(rows) = server.link.take_listed().filter(|_| fault.is_none()) {
                 let rows = rows.iter().map(|(kind, name)| (&**kind, &**name));
-                pool.catalog.set(Catalog::read(rows));
+                pool.catalog.set(Catalog::read(rows), number);
             } else {
                 let (tenant, role) = (pool.tenant.slug(), &pool.role);
                 tracing::warn!(%tenant, %role, "the catalog cannot be read: every transaction is asked after");

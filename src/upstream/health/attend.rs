@@ -82,12 +82,12 @@ impl Attendant {
             let connected = self.link.is_some();
             if self.times.due <= now {
                 Box::pin(self.probe()).await;
-            } else if connected && self.next_poll().is_some_and(|at| at <= now) {
+            } else if connected && self.next_poll(now).is_some_and(|at| at <= now) {
                 self.poll().await;
             } else if connected && !self.desk.mail.positions.is_empty() {
                 self.position().await;
             } else {
-                self.rest().await;
+                self.rest(now).await;
             }
         }
     }
@@ -105,6 +105,9 @@ impl Attendant {
         if std::mem::take(&mut self.desk.mail.suspected) || offered {
             self.hurry(now);
         }
+        // The interval may have become shorter.
+        let due = self.times.begun.map(|at| at + self.node.interval());
+        self.times.due = due.into_iter().fold(self.times.due, Instant::min);
         if self.times.again.is_some_and(|at| at <= now) {
             let inner = self.inner.upgrade();
             self.times.again = inner.and_then(|i| i.pass(&self.node));
@@ -118,16 +121,17 @@ impl Attendant {
         self.times.due = self.times.due.min(soonest);
     }
 
-    fn next_poll(&self) -> Option<Instant> {
+    /// When a waiter is next asked for.
+    fn next_poll(&self, now: Instant) -> Option<Instant> {
         if self.desk.mail.waiters.is_empty() {
             return None;
         }
-        Some(self.times.polled.map_or_else(Instant::now, |at| at + POLL))
+        Some(self.times.polled.map_or(now, |at| at + POLL))
     }
 
     /// Until something is to be done. What is given up here loses nothing.
-    async fn rest(&mut self) {
-        let poll = self.next_poll().filter(|_| self.link.is_some());
+    async fn rest(&mut self, now: Instant) {
+        let poll = self.next_poll(now).filter(|_| self.link.is_some());
         let others = [self.times.again, self.desk.deadline(), poll];
         let until = others
             .into_iter()
