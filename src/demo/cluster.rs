@@ -19,8 +19,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 mod builder;
+mod standby;
 
 pub use self::builder::Builder;
+pub use self::standby::Frozen;
 pub use super::binaries::{Binaries, NotFound};
 use super::scratch::ScratchDir;
 use crate::types::Secret;
