@@ -7,6 +7,7 @@ use super::expected::{By, Change, Expected};
 use super::flow::Flow;
 use super::link::{Batch, Link, Presence, Standing, TxStatus, Unnamed};
 use super::pins::{Sent, Text};
+use super::route::answered_by;
 use super::simple::forbid_blocks;
 use super::statement::{NAME_PREFIX, Statement, Statements};
 use super::{Leased, Message, Renamed, Session, Verdict, must_be_certain};
@@ -122,6 +123,12 @@ impl Session {
         definition: &[u8],
         leased: &mut Leased<'_>,
     ) -> Result<(Rc<Statement>, Wording), Verdict> {
+        let (text, types) = cstr(definition).unwrap_or((definition, &[]));
+        if let Some(sql) = answered_by(text) {
+            let definition = [sql.as_bytes(), b"\0", types].concat();
+            let statement = leased.statements.intern(self.scope(), &definition);
+            return Ok((statement, Wording::Ours));
+        }
         let statement = leased.statements.intern(self.scope(), definition);
         forbid_blocks(&statement.survey, leased.mode)?;
         let survey = &statement.survey;

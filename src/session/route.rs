@@ -173,6 +173,22 @@ impl Settings {
     }
 }
 
+/// What answers `SHOW tenantry.position`: the primary's position, which covers all that was
+/// acknowledged before it was asked for.
+const POSITION: &str = include_str!("position.sql");
+
+/// The statement that answers a question about routing in the place of the client's.
+#[inline]
+pub(super) fn answered_by(text: &[u8]) -> Option<&'static str> {
+    if !matches!(text.first(), Some(b's' | b'S')) || text.len() < 22 {
+        return None;
+    }
+    let text = text.trim_ascii_end();
+    let text = text.strip_suffix(b";").unwrap_or(text).trim_ascii_end();
+    text.eq_ignore_ascii_case(b"SHOW tenantry.position")
+        .then_some(POSITION)
+}
+
 /// As PostgreSQL reads a boolean: any beginning of a word that tells which.
 fn is_on(value: &str) -> bool {
     let value = value.trim().to_ascii_lowercase();
@@ -214,6 +230,9 @@ impl Session {
             (None, Some(Hint::Primary)) => return Why::SetPrimary,
             (None, Some(Hint::Replica)) => return Why::SetReplica,
             (None, None) => {}
+        }
+        if answered_by(text).is_some() {
+            return Why::Writes;
         }
         let whole = next_header(input).is_ok_and(|h| h.is_some_and(|h| h.total <= input.len()));
         if !whole {

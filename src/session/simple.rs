@@ -8,6 +8,7 @@ use super::flow::Flow;
 use super::link::{Batch, Link, Presence, Reset, TxStatus, Unnamed};
 use super::message::Message;
 use super::pins::{Sent, Text};
+use super::route::answered_by;
 use super::settings::SettingChange;
 use super::statement::{NAME_PREFIX, Statement};
 use super::{Leased, Session, Verdict};
@@ -27,6 +28,12 @@ impl Session {
             .body()
             .split_last()
             .map_or(&[][..], |(_, text)| text);
+        if let Some(sql) = answered_by(text) {
+            self.begin_query(leased.link);
+            leased.link.expected.push_back(Expected::Query(By::Client));
+            frame::put(flow.own(), b'Q', &[sql.as_bytes(), b"\0"]);
+            return Ok(());
+        }
         let survey = if message.is_whole() {
             survey(text)
         } else {

@@ -352,7 +352,7 @@ impl Worker {
             return self.without_replica(slot);
         }
         let need = match self.clients[slot].catch_up {
-            Some(wait) => self.need_of_waiting(home, wait),
+            Some(wait) => self.need_of_waiting(slot, wait),
             None => self.need(slot),
         };
         let needed = match need {
@@ -415,22 +415,23 @@ impl Worker {
         }
         match (client.session.seen(), answer) {
             (None, _) => Need::Replayed(needed),
-            (Some(Seen::Position(seen)), Some((_, known))) if seen.timeline == known.timeline => {
-                Need::Replayed(needed.max(seen.lsn))
-            }
             // Its timeline tells whether the position means anything here.
             (Some(Seen::Position(_)), None) => Need::Asking(0),
-            (Some(Seen::Position(_) | Seen::Unreadable), _) => Need::Primary,
+            (Some(seen), answer) => seen_too(seen, answer.map(|(_, known)| known), needed),
         }
     }
 
     /// What a read needs that has waited: later writes do not matter to it.
-    fn need_of_waiting(&self, home: usize, wait: CatchUp) -> Need {
-        let cluster = &self.pools[home].tenant.config.cluster.name;
+    fn need_of_waiting(&self, slot: usize, wait: CatchUp) -> Need {
+        let client = &self.clients[slot];
+        let cluster = &self.pools[client.pool].tenant.config.cluster.name;
         let answer = self.positions.get(cluster).and_then(|known| known.answer);
         match (wait.lsn, answer) {
             (Some(lsn), _) => Need::Replayed(lsn),
-            (None, Some((id, position))) if id > wait.since => Need::Replayed(position.lsn),
+            (None, Some((id, known))) if id > wait.since => match client.session.seen() {
+                Some(seen) => seen_too(seen, Some(known), known.lsn),
+                None => Need::Replayed(known.lsn),
+            },
             (None, _) => Need::Asking(wait.since),
         }
     }
@@ -727,6 +728,16 @@ impl Worker {
             Consistency::Tenant | Consistency::Bounded | Consistency::Eventual => {}
         }
         home.writes.note(self.asked);
+    }
+}
+
+/// What a read needs whose session has seen a position elsewhere.
+fn seen_too(seen: Seen, known: Option<Position>, needed: Lsn) -> Need {
+    match (seen, known) {
+        (Seen::Position(seen), Some(known)) if seen.timeline == known.timeline => {
+            Need::Replayed(needed.max(seen.lsn))
+        }
+        (Seen::Position(_) | Seen::Unreadable, _) => Need::Primary,
     }
 }
 
