@@ -38,7 +38,7 @@ pub(super) struct Client {
     /// Its transaction may write.
     pub(super) may_write: bool,
     /// Its wait for a replica.
-    pub(super) catch_up: Option<CatchUp>,
+    pub(super) catch_up: Option<Box<CatchUp>>,
     /// What it has written itself, where that matters.
     pub(super) writes: Option<Box<Writes>>,
     /// Its place among the pool's members.

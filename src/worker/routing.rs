@@ -65,7 +65,8 @@ pub(super) struct Branch {
     avoided: Millis,
 }
 
-/// Writes that were acknowledged, and what bounds them.
+/// Writes that were acknowledged, and what bounds them. At first nobody knows what was acknowledged
+/// before: by an earlier process, or before the tenant's pools were forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     /// A position is to be asked for that is of a later request than this one.
@@ -77,8 +78,8 @@ pub(super) struct Writes {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum News {
-    #[default]
     None,
+    #[default]
     Some,
 }
 
@@ -351,7 +352,7 @@ impl Worker {
         if serving.is_empty() {
             return self.without_replica(slot);
         }
-        let need = match self.clients[slot].catch_up {
+        let need = match self.clients[slot].catch_up.as_deref().copied() {
             Some(wait) => self.need_of_waiting(slot, wait),
             None => self.need(slot),
         };
@@ -469,7 +470,10 @@ impl Worker {
 
     /// The read waits until one of these replicas has replayed what it needs.
     fn ask_replay(&mut self, slot: usize, serving: Replicas, needed: Lsn) -> Way {
-        let asked = self.clients[slot].catch_up.and_then(|wait| wait.lsn);
+        let asked = self.clients[slot]
+            .catch_up
+            .as_ref()
+            .and_then(|wait| wait.lsn);
         if let Some(way) = self.catch_up(slot, 0, Some(needed)) {
             return way;
         }
@@ -480,6 +484,7 @@ impl Worker {
         let client = &self.clients[slot];
         let left = client
             .catch_up
+            .as_ref()
             .map_or(0, |w| w.until.saturating_sub(self.now));
         let until = tokio::time::Instant::now() + Duration::from_millis(left);
         let Some(home) = self.pools[client.pool].home() else {
@@ -502,18 +507,18 @@ impl Worker {
             .config
             .routing
             .consistency_wait;
-        let before = client.catch_up;
+        let before = client.catch_up.as_deref().copied();
         let until = before.map_or(after_wait(self.now, wait), |w| w.until);
         if until <= self.now {
             return Some(self.to_primary(slot, Why::Behind));
         }
         let client = &mut self.clients[slot];
-        client.catch_up = Some(CatchUp {
+        client.catch_up = Some(Box::new(CatchUp {
             since: before.map_or(since, |w| w.since),
             lsn,
             until,
             began: before.map_or(self.micros, |w| w.began),
-        });
+        }));
         client.state = ClientState::CatchingUp;
         let owner = Owner::Client(slot, client.serial);
         self.deadlines.set(&mut client.deadline, owner, until);
@@ -647,7 +652,7 @@ impl Worker {
             {
                 continue;
             }
-            let wait = self.clients[slot].catch_up;
+            let wait = self.clients[slot].catch_up.as_deref().copied();
             if wait.is_some_and(|wait| may(self, slot, wait)) {
                 self.go_on(slot);
             } else {
