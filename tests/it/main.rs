@@ -17,6 +17,7 @@ mod carry;
 mod console;
 mod copy;
 mod failures;
+mod health;
 mod hostile;
 mod http;
 mod isolation;
