@@ -42,7 +42,7 @@ class Counted:
         if SYSCALLS.name in self.plan.measures:
             self._each(SYSCALLS, self._syscalls)
         if INSTRUCTIONS.name in self.plan.measures:
-            self._each(INSTRUCTIONS, self._instructions)
+            self._each(INSTRUCTIONS, self.instructions)
 
     def _each(self, measure, count):
         self.bench.say(measure.title)
@@ -60,9 +60,9 @@ class Counted:
             self.bench.say_cell(measure, (mode,))
 
     @contextmanager
-    def _load(self, endpoint, mode, clients):
+    def _load(self, endpoint, mode, clients, script=""):
         """Steady load on an endpoint."""
-        jobs = [Job(mode, clients)]
+        jobs = [Job(mode, clients, script=script)]
         if mode == "settings":
             jobs = [Job("simple", clients // 2, settings=settings) for settings in SETTINGS]
         with ExitStack() as stack:
@@ -106,12 +106,13 @@ class Counted:
                 time.sleep(0.1)
         time.sleep(self.plan.valgrind_warm_up)
 
-    def _instructions(self, target, mode):
+    def instructions(self, target, mode, script=""):
+        """Each window's, of a process of its own."""
         session, place = self.bench.session, self.bench.session.directory("callgrind")
         pipes = f"--vgdb-prefix={place}/vgdb"
         wrapper = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={place}/out",
                    "--fair-sched=try", "--vgdb=yes", pipes]
-        with target.started(wrapper, place) as endpoint, self._load(endpoint, mode, 32) as loads:
+        with target.started(wrapper, place) as endpoint, self._load(endpoint, mode, 32, script) as loads:
             def command(what):
                 """Tells callgrind, and returns when (the middle of the call)."""
                 begun = time.time()

@@ -26,6 +26,7 @@ class Job:
     reconnect: bool = False
     rate: int = 0  # transactions per second; 0: as fast as it goes
     settings: str = ""  # PGOPTIONS
+    script: str = ""  # what pgbench runs instead of its select-only transaction
 
 
 class Load:
@@ -39,7 +40,11 @@ class Load:
                    PGSSLMODE="require" if job.tls else "disable")
         if job.settings:
             env["PGOPTIONS"] = job.settings
-        command = [binary, "-n", "-S", "-l", "--log-prefix=tx", "-h", "127.0.0.1", "-p", endpoint.port,
+        what = ["-S"]
+        if job.script:
+            (self.place / "script.sql").write_text(job.script)
+            what = ["-f", self.place / "script.sql"]
+        command = [binary, "-n", *what, "-l", "--log-prefix=tx", "-h", "127.0.0.1", "-p", endpoint.port,
                    "-U", "bench", "-M", job.mode, "-c", job.clients, "-T", LONGEST]
         command += ["-C"] if job.reconnect else []
         command += ["-R", job.rate] if job.rate else []

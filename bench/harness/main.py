@@ -13,10 +13,11 @@ from .postgres import Postgres, certificate, find_binaries
 from .processes import BenchError, Session
 from .report import Report, machine
 from .results import Results
+from .routing import ROUTING, Routing
 from .targets import Direct, Ignoring, PgBouncer, Tenantry, find_pgbouncer, find_tenantry
 from .timed import Timed
 
-TOOLS = {"syscalls": ("strace",), "instructions": ("valgrind", "vgdb")}
+TOOLS = {"syscalls": ("strace",), "instructions": ("valgrind", "vgdb"), "routing": ("valgrind", "vgdb")}
 PACKAGE = {"vgdb": "valgrind"}
 
 
@@ -27,6 +28,7 @@ class Bench:
         self.session, self.plan, self.results = session, plan(options), Results()
         self.say("starting PostgreSQL")
         tls = certificate(session)
+        self.tls, self.tenantry = tls, binaries.get("tenantry")
         self.server = server = Postgres(session, tls)
         self.pgbench = server.bin / "pgbench"
         made = {"direct": lambda: Direct(server),
@@ -39,10 +41,10 @@ class Bench:
         """Progress, on stderr: stdout is for the table."""
         print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
-    def say_cell(self, measure, cell):
+    def say_cell(self, measure, cell, targets=None):
         """The first metric of a finished cell."""
         key, header, decimals = measure.metrics[0]
-        values = {t.name: self.results.median(measure, cell, t.name, key) for t in self.targets}
+        values = {t.name: self.results.median(measure, cell, t.name, key) for t in targets or self.targets}
         said = ", ".join(f"{name} {value:,.{decimals}f}" for name, value in values.items() if value is not None)
         self.say(f"  {' '.join(map(str, cell))}: {header}: {said or 'nothing'}")
 
@@ -50,6 +52,8 @@ class Bench:
         """All measures, the timed ones first: they want a fresh machine least."""
         for family in (Timed, Counted, Idle):
             family(self).run()
+        if ROUTING.name in self.plan.measures and self.tenantry:
+            Routing(self, self.tenantry).run()
 
 
 def find_all(chosen, options) -> dict:

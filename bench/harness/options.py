@@ -2,7 +2,7 @@
 import argparse
 from dataclasses import dataclass, replace
 
-MEASURES = ("throughput", "latency", "connect", "tls", "syscalls", "instructions", "idle")
+MEASURES = ("throughput", "latency", "connect", "tls", "syscalls", "instructions", "routing", "idle")
 MODES = ("simple", "extended", "prepared")
 TARGETS = ("direct", "tenantry", "ignore", "pgbouncer")
 

@@ -78,6 +78,18 @@ class Postgres:
         daemon = session.start([self.bin / "postgres", "-D", data], cwd=place, user=user, how=signal.SIGINT)
         wait_until(lambda: serves(self.port, "postgres"), 30, "PostgreSQL", daemon)
 
+    def standby(self, session) -> int:
+        """Starts a streaming standby of it; its port."""
+        place, user, port = session.directory("standby"), session.server_user, free_port()
+        data = place / "data"
+        session.run(["env", "PGPASSWORD=bench", self.bin / "pg_basebackup", "-h", "127.0.0.1", "-p", str(self.port),
+                     "-U", "postgres", "-D", data, "-R", "-X", "stream", "-c", "fast"], cwd=place, user=user, timeout=300)
+        with (data / "postgresql.conf").open("a") as conf:
+            conf.write(f"port = {port}\n")
+        daemon = session.start([self.bin / "postgres", "-D", data], cwd=place, user=user, how=signal.SIGINT)
+        wait_until(lambda: serves(port, "postgres"), 60, "the standby", daemon)
+        return port
+
     def _fill(self, session):
         admin = Client(self.port, user="postgres", database="postgres")
         admin.query("CREATE ROLE bench LOGIN PASSWORD 'bench'")

@@ -70,7 +70,8 @@ class Report:
         rows = [[*measure.labels, "target", *(header for _, header, _ in measure.metrics)]]
         for (of, cell), targets in self.results.cells.items():
             if of == measure:
-                rows += [[*map(str, cell), name, *self._values(measure, cell, name)] for name in self.versions if name in targets]
+                names = sorted(targets, key=lambda name: list(self.versions).index(name) if name in self.versions else 99)
+                rows += [[*map(str, cell), name, *self._values(measure, cell, name)] for name in names]
                 rows += self._ratio_row(measure, cell)
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |" for row in rows]

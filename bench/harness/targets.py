@@ -35,9 +35,13 @@ size = {pool}
 max_clients = {clients}
 session_state = "{state}"
 
+[routing]
+reads = "{reads}"
+
 [[cluster]]
 name = "bench"
 primary = "127.0.0.1:{backend}"
+{replicas}
 max_connections = 90
 tls = "disable"
 
@@ -144,6 +148,7 @@ class Tenantry(Proxy):
 
     name = "tenantry"
     state = "carry"
+    reads, replicas = "transactions", ""
 
     def __init__(self, session, server, tls, binary: Path):
         super().__init__(session, server, tls)
@@ -152,7 +157,8 @@ class Tenantry(Proxy):
 
     def command(self, place, port):
         config = place / "proxy.toml"
-        config.write_text(TENANTRY_CONFIG.format(**self.values(port=port, state=self.state)))
+        config.write_text(TENANTRY_CONFIG.format(**self.values(
+            port=port, state=self.state, reads=self.reads, replicas=self.replicas)))
         return [self.binary, "serve", "--config", config]
 
 
@@ -163,6 +169,15 @@ class Ignoring(Tenantry):
 
     def unsupported(self, mode, clients):
         return "its settings are set once, for all" if mode == "settings" else None
+
+
+class Reading(Tenantry):
+    """The same, with a standby for reads of some kind."""
+
+    def __init__(self, session, server, tls, binary: Path, reads, standby):
+        super().__init__(session, server, tls, binary)
+        self.name, self.reads = f"reads = {reads}", reads
+        self.replicas = f'replicas = ["127.0.0.1:{standby}"]'
 
 
 class PgBouncer(Proxy):

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use tenantry::config::{PoolMode, StateMode};
 use tenantry::session::{
-    Catalog, Flow, Leased, Link, Replies, Scope, Session, SettingsTable, Statements,
+    Catalog, Flow, Leased, Link, Openings, Replies, Scope, Session, SettingsTable, Statements,
 };
 use tenantry::wire::frame;
 
@@ -238,10 +238,14 @@ fn statements() -> (Statements, Vec<u8>) {
 fn unleased(stream: &[u8], cuts: &[u8]) -> (Vec<u8>, String) {
     let none = Rc::clone(SettingsTable::default().none());
     let mut session = Session::new(none, 1);
-    let statements = Statements::default();
+    let mut statements = Statements::default();
     let (mut used, mut answer, mut last) = (0, Vec::new(), String::new());
     for end in ends(stream.len(), cuts) {
-        let step = session.read_unleased(&stream[used..end], &statements, &mut answer);
+        let step = session.read_unleased(
+            &stream[used..end],
+            (&mut statements, Openings::Passed),
+            &mut answer,
+        );
         used += step.used;
         assert!(used <= end);
         last = format!("{:?} at {used}", step.verdict);

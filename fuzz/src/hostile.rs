@@ -9,7 +9,8 @@ use std::rc::Rc;
 use tenantry::config::{PoolMode, ResetWhen, StateMode};
 use tenantry::error::{ClientError, SqlState};
 use tenantry::session::{
-    Catalog, Flow, Leased, Link, Replies, Session, SettingsTable, Statements, Verdict, WHOLE,
+    Catalog, Flow, Leased, Link, Openings, Replies, Session, SettingsTable, Statements, Verdict,
+    WHOLE,
 };
 use tenantry::wire::frame;
 
@@ -273,9 +274,8 @@ impl World {
                 self.read_leased(&input)
             } else {
                 let mut answer = Vec::new();
-                let step = self
-                    .session
-                    .read_unleased(&input, &self.statements, &mut answer);
+                let with = (&mut self.statements, Openings::Passed);
+                let step = self.session.read_unleased(&input, with, &mut answer);
                 self.send_client(&answer);
                 (step.used, step.verdict)
             };

@@ -5,7 +5,7 @@
 //! clients that keep to nothing: the others do not notice.
 
 use tenantry::config::{PoolMode, ResetWhen};
-use tenantry::session::Catalog;
+use tenantry::session::{Catalog, Openings};
 
 use super::input::Input;
 use super::model::dialogue::{
@@ -19,6 +19,12 @@ use super::model::driver::{Driver, Terms};
 const MOST: usize = 40;
 
 pub fn session(data: &[u8]) {
+    dialogue(data, Openings::Passed);
+    dialogue(data, Openings::Held);
+}
+
+/// What clients see is the same wherever a transaction block is opened.
+fn dialogue(data: &[u8], openings: Openings) {
     let mut input = Input::new(data);
     let terms = Terms {
         mode: input.one_of(&[
@@ -30,6 +36,7 @@ pub fn session(data: &[u8]) {
         catalog: vec![Catalog::CLEAN, Catalog::UNKNOWN].swap_remove(input.below(2)),
         links: 1 + input.below(2),
         limit: 1 + input.below(4),
+        openings,
     };
     let clients = 1 + input.below(3);
     let scripts: Vec<Script> = (0..clients).map(|_| client(&mut input)).collect();

@@ -94,7 +94,7 @@ pub struct Session {
     /// The server waits for a Sync that was kept from it.
     owes_sync: bool,
     /// A transaction block that was opened here.
-    opening: Option<Box<Opening>>,
+    opening: Option<Opening>,
     /// Why it keeps its lease.
     pins: Reasons,
     /// It keeps it to the end.
@@ -218,7 +218,7 @@ impl Session {
         let body = input.get(frame::HEADER..head.total.min(input.len()))?;
         let text = |bytes| frame::cstr(bytes);
         match head.tag {
-            b'Q' => Some(text(body).map_or(body, |(sql, _)| sql)),
+            b'Q' => Some(body.split_last().map_or(body, |(_, sql)| sql)),
             b'P' => {
                 let (_name, rest) = text(body)?;
                 Some(text(rest).map_or(rest, |(sql, _)| sql))

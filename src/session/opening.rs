@@ -12,7 +12,7 @@ use super::statement::Statements;
 use super::{Scope, Session};
 use crate::error::{ClientError, SqlState};
 use crate::wire::frame::{self, HEADER, Header, PARSE_COMPLETE, READY_IDLE, cstr};
-use crate::wire::sql::{Access, Block, Hint, Isolation, Modes, block, hint};
+use crate::wire::sql::{Access, Block, Hint, Isolation, Modes, block, hint, may_be_block};
 
 /// What becomes of the statement that opens a transaction block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Openings {
 }
 
 /// A block that a client has opened.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Opening {
     pub(super) modes: Modes,
     /// In a comment ahead of it.
@@ -137,11 +137,11 @@ impl Session {
         let what = block(text)?;
         match (what, &mut self.opening) {
             (Block::Opens(modes, tag), None) if may_be_held(modes) => {
-                self.opening = Some(Box::new(Opening {
+                self.opening = Some(Opening {
                     modes,
                     hint: hint(text),
                     stage: Stage::Held,
-                }));
+                });
                 Some(tag)
             }
             (Block::Describes(modes), Some(opening)) if opening.stage == Stage::Held => {
@@ -194,7 +194,7 @@ impl Session {
             && opening.stage == Stage::Held
         {
             opening.stage = Stage::Sent;
-            link.open(&opening.modes.begin(), out);
+            link.open(opening.modes, out);
         }
     }
 
@@ -208,12 +208,13 @@ impl Session {
 
 impl Link {
     /// Appends a statement that opens a transaction block, whose reply is swallowed.
-    fn open(&mut self, sql: &str, out: &mut Vec<u8>) {
+    fn open(&mut self, modes: Modes, out: &mut Vec<u8>) {
         self.unnamed = Unnamed::None;
         self.expected.push_back(Expected::Query(By::Proxy));
         // What follows is in the block, whenever it is that the server says so.
         self.status = TxStatus::Open;
-        frame::put(out, b'Q', &[sql.as_bytes(), b"\0"]);
+        let [begin, isolation, access, deferrable] = modes.begin().map(str::as_bytes);
+        frame::put(out, b'Q', &[begin, isolation, access, deferrable, b"\0"]);
     }
 }
 
@@ -223,8 +224,8 @@ fn may_be_held(modes: Modes) -> bool {
 }
 
 fn simple(head: Header, input: &[u8]) -> Option<Request<'_>> {
-    let (text, _) = cstr(input.get(HEADER..head.total)?)?;
-    Some(Request {
+    let (_, text) = input.get(HEADER..head.total)?.split_last()?;
+    may_be_block(text).then_some(Request {
         text,
         total: head.total,
         form: Form::Simple,
@@ -238,6 +239,9 @@ fn extended(head: Header, input: &[u8]) -> Option<Request<'_>> {
     let (text, b"\0\0") = text else {
         return None;
     };
+    if !may_be_block(text) {
+        return None;
+    }
     let mut batch = Batch {
         input,
         at: head.total,

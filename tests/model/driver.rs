@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use tenantry::config::{PoolMode, ResetWhen, StateMode};
 use tenantry::session::{
-    Catalog, Flow, Leased, Link, NAME_PREFIX, Replies, Session, Setting, Settings, SettingsTable,
-    Statements, Verdict,
+    Catalog, Flow, Leased, Link, NAME_PREFIX, Openings, Replies, Session, Setting, Settings,
+    SettingsTable, Statements, Verdict,
 };
 
 use super::dialogue::{Keeps, Script};
@@ -23,6 +23,7 @@ pub(crate) struct Terms {
     pub(crate) mode: PoolMode,
     pub(crate) reset: ResetWhen,
     pub(crate) catalog: Catalog,
+    pub(crate) openings: Openings,
 }
 
 impl Terms {
@@ -33,6 +34,7 @@ impl Terms {
             mode: PoolMode::Transaction,
             reset: ResetWhen::Dirty,
             catalog: Catalog::CLEAN,
+            openings: Openings::Passed,
         }
     }
 }
@@ -258,9 +260,10 @@ impl Driver {
     fn read_unleased(&mut self, i: usize, input: &[u8], used: &mut usize) -> Verdict {
         let client = &mut self.clients[i];
         let mut answer = Vec::new();
+        let with = (&mut self.statements, self.terms.openings);
         let step = client
             .session
-            .read_unleased(&input[*used..], &self.statements, &mut answer);
+            .read_unleased(&input[*used..], with, &mut answer);
         *used += step.used;
         self.deliver(i, &answer);
         step.verdict
@@ -279,6 +282,7 @@ impl Driver {
             connection.to_server.extend_from_slice(&scratch);
             return Verdict::Hold;
         }
+        session.put_opening(&mut connection.link, &mut scratch);
         let before = scratch.len();
         let mut leased = Leased {
             link: &mut connection.link,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use tenantry::config::{PoolMode, StateMode};
 use tenantry::session::{
-    Catalog, Flow, Leased, Link, Replies, Session, SettingsTable, Statements, Verdict,
+    Catalog, Flow, Leased, Link, Openings, Replies, Session, SettingsTable, Statements, Verdict,
 };
 use tenantry::wire::frame;
 
@@ -104,7 +104,10 @@ fn play(said: &[(Side, Vec<u8>)], mode: PoolMode, whole: bool) {
                         let _passed = flow.finish();
                         step
                     } else {
-                        session.read_unleased(&client, &statements, &mut answer)
+                        {
+                            let with = (&mut statements, Openings::Passed);
+                            session.read_unleased(&client, with, &mut answer)
+                        }
                     };
                     client.drain(..step.used);
                     match step.verdict {

@@ -25,10 +25,18 @@ use model::dice::Dice;
 use model::driver::{Driver, Terms};
 use ops::op;
 use proptest::prelude::*;
+use tenantry::session::Openings;
 
 fn run(dialogues: &[Vec<Op>], links: usize, limit: usize, seed: u64) {
-    let scripts = dialogues.iter().map(|ops| script(ops)).collect();
-    Driver::new(scripts, Terms::new(links, limit), Dice::of_seed(seed)).run();
+    // What clients see is the same wherever a transaction block is opened.
+    for openings in [Openings::Passed, Openings::Held] {
+        let scripts = dialogues.iter().map(|ops| script(ops)).collect();
+        let terms = Terms {
+            openings,
+            ..Terms::new(links, limit)
+        };
+        Driver::new(scripts, terms, Dice::of_seed(seed)).run();
+    }
 }
 
 fn config() -> ProptestConfig {

@@ -36,7 +36,7 @@ pub use assignment::{Assignment, assignment, is_portable, is_short_limit, reset_
 pub use hint::{Hint, hint};
 pub use named::{Body, Named, body, named_settings, resets};
 pub use reads::{LONGEST, Name, Reading, Unfit, may_read, reads_only};
-pub use transaction::{Access, Block, Isolation, Modes, block, fits_standby};
+pub use transaction::{Access, Block, Isolation, Modes, block, fits_standby, may_be_block};
 
 use lexer::{Kind, Lexer};
 

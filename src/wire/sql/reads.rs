@@ -170,6 +170,12 @@ pub fn reads_only(text: &[u8]) -> Result<Reading, Unfit> {
 
 /// Whether a text begins as one that reads: most others are told by their first word.
 pub fn may_read(text: &[u8]) -> bool {
+    if text
+        .first_chunk::<7>()
+        .is_some_and(|first| first.eq_ignore_ascii_case(b"select "))
+    {
+        return true;
+    }
     let mut lexer = Lexer::new(text);
     let mut token = lexer.next();
     while token.kind == Kind::Semicolon {

@@ -2,6 +2,7 @@
 //! the transaction may run (manual, SQL commands BEGIN, SET TRANSACTION, COMMIT, ROLLBACK).
 
 use super::lexer::{Kind, Lexer};
+use super::plain;
 
 /// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +38,8 @@ pub enum Isolation {
 }
 
 impl Modes {
-    /// The statement that opens such a transaction.
-    pub fn begin(self) -> String {
+    /// The statement that opens such a transaction, in parts.
+    pub fn begin(self) -> [&'static str; 4] {
         let isolation = self.isolation.map(|level| match level {
             Isolation::Serializable => " ISOLATION LEVEL SERIALIZABLE",
             Isolation::RepeatableRead => " ISOLATION LEVEL REPEATABLE READ",
@@ -53,9 +54,8 @@ impl Modes {
             true => " DEFERRABLE",
             false => " NOT DEFERRABLE",
         });
-        let modes = [isolation, access, deferrable];
-        let modes: String = modes.into_iter().flatten().collect();
-        format!("BEGIN{modes}")
+        let said = |part: Option<&'static str>| part.unwrap_or_default();
+        ["BEGIN", said(isolation), said(access), said(deferrable)]
     }
 
     /// With those of a later statement.
@@ -84,11 +84,7 @@ pub enum Block {
 
 /// Reads a text that is one such statement; `None` for any other, also for several.
 pub fn block(text: &[u8]) -> Option<Block> {
-    let first = text.iter().find(|b| !b.is_ascii_whitespace())?;
-    if !matches!(
-        first.to_ascii_lowercase(),
-        b'a' | b'b' | b'c' | b'e' | b'r' | b's' | b'/' | b'-'
-    ) {
+    if !may_be_block(text) {
         return None;
     }
     let mut words = Words::new(text);
@@ -115,10 +111,33 @@ pub fn block(text: &[u8]) -> Option<Block> {
     }
 }
 
+/// Whether a text may be one of those statements, told by its first three letters.
+#[inline]
+pub fn may_be_block(text: &[u8]) -> bool {
+    let Some(first) = text.first_chunk::<3>() else {
+        return false;
+    };
+    let folded = first.map(|byte| byte | 0x20);
+    let begins = |word: &[u8; 3]| folded == *word;
+    first[0].is_ascii_whitespace()
+        || matches!(first[0], b'/' | b'-' | b';')
+        || begins(b"beg")
+        || begins(b"sta")
+        || begins(b"set")
+        || begins(b"com")
+        || begins(b"end")
+        || begins(b"rol")
+        || begins(b"abo")
+}
+
 /// Whether a standby may begin a read-only transaction with this text, as far as its words tell: what
 /// only a primary can do, or would do with another meaning, is named by one of these words. A text
 /// that cannot be read is not for a standby.
 pub fn fits_standby(text: &[u8]) -> bool {
+    // Which calls nothing.
+    if plain::is_plain_query(text) {
+        return true;
+    }
     let mut lexer = Lexer::new(text);
     loop {
         let token = lexer.next();
@@ -378,7 +397,7 @@ mod tests {
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE"
         );
         assert_eq!(
-            block(all.begin().as_bytes()),
+            block(all.begin().concat().as_bytes()),
             Some(Block::Opens(all, "BEGIN"))
         );
         assert_eq!(READ_ONLY.then(PLAIN), READ_ONLY);
