@@ -5,10 +5,12 @@
 //! What is held is said to the server in our own words ([`Modes::begin`]): nothing is held that a
 //! server could refuse. `now()` of such a transaction is the time of its first statement.
 
+use std::rc::Rc;
+
 use super::expected::{By, Expected};
 use super::link::{Link, TxStatus, Unnamed};
 use super::message::next_header;
-use super::statement::Statements;
+use super::statement::{Statement, Statements};
 use super::{Scope, Session};
 use crate::error::{ClientError, SqlState};
 use crate::wire::frame::{self, HEADER, Header, PARSE_COMPLETE, READY_IDLE, cstr};
@@ -30,6 +32,15 @@ pub(super) struct Opening {
     /// In a comment ahead of it.
     pub(super) hint: Option<Hint>,
     stage: Stage,
+    /// By which protocol it was opened last: after the extended one there is a portal.
+    by: Protocol,
+}
+
+/// The two protocols of queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Simple,
+    Extended,
 }
 
 /// How far an opened block has come.
@@ -123,12 +134,20 @@ impl Session {
             let definition = [request.text, b"\0\0\0"].concat();
             let scope: Scope = self.scope();
             self.unnamed = Some(statements.intern(scope, &definition));
+            self.opened_by(Protocol::Extended);
         } else {
             self.unnamed = None;
+            self.opened_by(Protocol::Simple);
         }
         frame::put(to_client, b'C', &[tag.as_bytes(), b"\0"]);
         to_client.extend_from_slice(self.ready_unleased());
         Some(request.total)
+    }
+
+    fn opened_by(&mut self, protocol: Protocol) {
+        if let Some(opening) = &mut self.opening {
+            opening.by = protocol;
+        }
     }
 
     /// Takes note of a statement about the block as a whole: its command tag, if it is one that
@@ -141,6 +160,7 @@ impl Session {
                     modes,
                     hint: hint(text),
                     stage: Stage::Held,
+                    by: Protocol::Simple,
                 });
                 Some(tag)
             }
@@ -194,7 +214,12 @@ impl Session {
             && opening.stage == Stage::Held
         {
             opening.stage = Stage::Sent;
-            link.open(opening.modes, out);
+            match (opening.by, &self.unnamed) {
+                (Protocol::Extended, Some(statement)) => {
+                    link.open_extended(opening.modes, statement, out);
+                }
+                _ => link.open(opening.modes, out),
+            }
         }
     }
 
@@ -215,6 +240,26 @@ impl Link {
         self.status = TxStatus::Open;
         let [begin, isolation, access, deferrable] = modes.begin().map(str::as_bytes);
         frame::put(out, b'Q', &[begin, isolation, access, deferrable, b"\0"]);
+    }
+}
+
+impl Link {
+    /// The same in the extended protocol: it leaves an unnamed statement and portal behind, which a
+    /// client may mention.
+    fn open_extended(&mut self, modes: Modes, statement: &Rc<Statement>, out: &mut Vec<u8>) {
+        self.status = TxStatus::Open;
+        self.unnamed = Unnamed::Known(Rc::clone(statement));
+        self.portal = Some(Rc::clone(statement));
+        let [begin, isolation, access, deferrable] = modes.begin().map(str::as_bytes);
+        let text = [b"\0", begin, isolation, access, deferrable, b"\0\0\0"];
+        frame::put(out, b'P', &text);
+        frame::put(out, b'B', &[&[0; 8]]);
+        frame::put(out, b'E', &[&[0; 5]]);
+        frame::put(out, b'S', &[]);
+        for tag in *b"12C" {
+            self.expected.push_back(Expected::Own(tag));
+        }
+        self.expected.push_back(Expected::Sync(By::Proxy));
     }
 }
 
