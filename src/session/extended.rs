@@ -72,11 +72,16 @@ impl Session {
             // Whether the server would take it is not known before it has answered.
             return Err(Verdict::Hold);
         }
-        link.batch = Batch::Open;
-        if link.status == TxStatus::Failed && !link.may_copy() {
+        if link.status == TxStatus::Failed && link.holds(&statement) {
+            if link.may_copy() {
+                // Nothing may come between an Execute and the data of the COPY that it may begin.
+                link.ask_to_flush(flow);
+                return Err(Verdict::Hold);
+            }
             // The server itself must refuse it (25P02), or not.
             link.forget(statement.id, flow.own());
         }
+        link.batch = Batch::Open;
         self.tally.client_parses += 1;
         self.names.add(name, Rc::clone(&statement));
         link.journal.push_back(Change::Added(name.into()));

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 
 use super::expected::{By, Change, Expected, Feed};
+use super::flow::Flow;
 use super::settings::Settings;
 use super::statement::Statement;
 use crate::wire::frame::Header;
@@ -386,6 +387,13 @@ impl Link {
         self.expected
             .iter()
             .any(|e| matches!(e, Expected::Execute(Feed::Due)))
+    }
+
+    /// Has the server say what it has to say of an Execute, once.
+    pub(super) fn ask_to_flush(&mut self, flow: &mut Flow<'_>) {
+        if !std::mem::replace(&mut self.flush_asked, true) {
+            crate::wire::frame::put(flow.own(), b'H', &[]);
+        }
     }
 
     /// Changes of names that were sent before the last Sync: an error may still undo them, and

@@ -561,10 +561,7 @@ impl Session {
 /// Holds a message until all is answered that may still change what a name in it stands for.
 fn must_be_certain(name: &[u8], link: &mut Link, flow: &mut Flow<'_>) -> Result<(), Verdict> {
     if link.forgets && !name.is_empty() && link.may_copy() {
-        if !link.flush_asked {
-            link.flush_asked = true;
-            frame::put(flow.own(), b'H', &[]);
-        }
+        link.ask_to_flush(flow);
         return Err(Verdict::Hold);
     }
     if link.is_uncertain(name) {

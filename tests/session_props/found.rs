@@ -9,7 +9,7 @@ use tenantry::session::{
 
 use super::model::dialogue::CopyEnd::Done;
 use super::model::dialogue::CopyStyle::SyncThenWait;
-use super::model::dialogue::{Op, bind, execute, message, parse, query, script_from};
+use super::model::dialogue::{Op, bind, execute, message, parse, query, script, script_from};
 use super::model::dice::Dice;
 use super::model::driver::{Driver, Terms};
 use Op::{
@@ -295,5 +295,21 @@ fn a_failed_transaction_is_left_by_a_rollback_that_was_read_under_other_settings
     for seed in 0..40 {
         let script = script_from(&[], &ops);
         Driver::new(vec![script], Terms::new(1, 1), Dice::of_seed(seed)).run();
+    }
+}
+
+#[test]
+fn a_parse_behind_an_execute_of_a_failed_transaction_is_refused_by_the_server() {
+    let ops = [
+        Op::Parse(3, 11),
+        Query(6),
+        Deallocate(1),
+        Op::Flush,
+        Whole(1, 10),
+        Op::Execute(0),
+        Op::Parse(2, 11),
+    ];
+    for seed in 0..50 {
+        Driver::new(vec![script(&ops)], Terms::new(1, 2), Dice::of_seed(seed)).run();
     }
 }
