@@ -25,7 +25,7 @@ pub struct PoolRow {
     pub stats: Stats,
     /// Clients, whatever they do.
     pub clients: usize,
-    /// Of these, in line for a server connection.
+    /// Of these, in line for a server connection, or waiting for a replica to catch up.
     pub waiting: usize,
     /// Of these, with a cancel request under way to their server.
     pub canceling: usize,
@@ -43,6 +43,23 @@ pub struct PoolRow {
     pub paused: bool,
     /// The tenant is configured no longer; its last clients are leaving.
     pub removed: bool,
+}
+
+impl PoolRow {
+    /// Adds another pool of the same tenant and role.
+    pub fn add(&mut self, other: &Self) {
+        self.stats.add(&other.stats);
+        self.clients += other.clients;
+        self.waiting += other.waiting;
+        self.canceling += other.canceling;
+        self.cancel_waiting += other.cancel_waiting;
+        self.pinned += other.pinned;
+        self.servers.add(&other.servers);
+        self.stale += other.stale;
+        self.longest_wait = self.longest_wait.max(other.longest_wait);
+        self.paused |= other.paused;
+        self.removed &= other.removed;
+    }
 }
 
 /// Server connections of a pool by what they do; each is counted once.
@@ -64,6 +81,30 @@ pub struct ServerCounts {
     pub login: usize,
     /// Ending: the server has not closed its side yet.
     pub closing: usize,
+}
+
+impl ServerCounts {
+    /// Adds another's numbers.
+    fn add(&mut self, other: &Self) {
+        let Self {
+            active,
+            active_cancel,
+            being_canceled,
+            idle,
+            used,
+            tested,
+            login,
+            closing,
+        } = other;
+        self.active += active;
+        self.active_cancel += active_cancel;
+        self.being_canceled += being_canceled;
+        self.idle += idle;
+        self.used += used;
+        self.tested += tested;
+        self.login += login;
+        self.closing += closing;
+    }
 }
 
 /// One client.

@@ -35,13 +35,19 @@ enum Kind {
     Worker(oneshot::Sender<Box<WorkerRow>>),
 }
 
-/// By a pool's slot and serial number: its server connections, and its clients' cancel requests.
-type PoolServers = HashMap<(usize, u64), (ServerCounts, Cancels)>;
+/// By a pool's slot and serial number.
+type PoolServers = HashMap<(usize, u64), Counted>;
 
+/// What is counted elsewhere than in the pool.
 #[derive(Debug, Clone, Copy, Default)]
-struct Cancels {
-    under_way: usize,
-    waiting: usize,
+struct Counted {
+    servers: ServerCounts,
+    canceling: usize,
+    cancel_waiting: usize,
+    /// Clients that wait for a replica to catch up.
+    catching: usize,
+    /// When the first of them began to.
+    caught: Option<Micros>,
 }
 
 impl Report {
@@ -78,6 +84,7 @@ impl Worker {
                     self.count_server(server, &mut counts);
                 }
                 if end >= self.servers.capacity() {
+                    self.count_catching(&mut counts);
                     let kind = Kind::Pools(counts, Vec::new(), to);
                     return Some(Report { kind, at: 0 });
                 }
@@ -131,7 +138,8 @@ impl Worker {
     fn count_server(&self, server: &Server, counts: &mut PoolServers) {
         let home = self.home_of(server.pool);
         let pool = &self.pools[home];
-        let (servers, cancels) = counts.entry((home, pool.serial)).or_default();
+        let counted = counts.entry((home, pool.serial)).or_default();
+        let servers = &mut counted.servers;
         match self.does(server) {
             ServerDoes::Active => servers.active += 1,
             ServerDoes::ActiveCancel => servers.active_cancel += 1,
@@ -142,9 +150,27 @@ impl Worker {
             ServerDoes::Closing => servers.closing += 1,
         }
         if server.cancels > 0 {
-            cancels.under_way += 1;
+            counted.canceling += 1;
         } else if !server.cancelling.is_empty() {
-            cancels.waiting += 1;
+            counted.cancel_waiting += 1;
+        }
+    }
+
+    fn count_catching(&self, counts: &mut PoolServers) {
+        let mut catching = self.catching.clone();
+        // Who has waited before may still be in the list for that.
+        catching.sort_unstable();
+        catching.dedup();
+        for (slot, serial) in catching {
+            let client = self.clients.get(slot).filter(|c| c.serial == serial);
+            let Some(client) = client.filter(|c| c.state == ClientState::CatchingUp) else {
+                continue;
+            };
+            let key = (client.pool, self.pools[client.pool].serial);
+            let counted = counts.entry(key).or_default();
+            counted.catching += 1;
+            let began = client.catch_up.as_ref().map(|wait| wait.began());
+            counted.caught = counted.caught.into_iter().chain(began).min();
         }
     }
 
@@ -170,19 +196,18 @@ impl Worker {
     fn pool_row(&self, slot: usize, counts: &PoolServers) -> Option<PoolRow> {
         let pool = self.pools.get(slot)?;
         // Those of connections to replicas count with the pool of their clients.
-        let home = pool.home()?;
-        let branches = home.branches.iter().filter_map(|b| b.pool);
-        let (servers, cancels) = counts
-            .get(&(slot, pool.serial))
-            .copied()
-            .unwrap_or_default();
+        pool.home()?;
+        let branches = self.branches_of(slot);
+        let counted = counts.get(&(slot, pool.serial));
+        let counted = counted.copied().unwrap_or_default();
         let asked = |w: &Waiter| {
             let client = self.clients.get(w.client)?;
             client.waits(w).then_some(client.asked)
         };
         let mut parts = vec![pool];
-        parts.extend(branches.map(|branch| &self.pools[branch]));
-        let first = parts.iter().filter_map(|p| p.line().find_map(asked)).min();
+        parts.extend(branches.into_iter().map(|branch| &self.pools[branch]));
+        let first = parts.iter().filter_map(|p| p.line().find_map(asked));
+        let first = first.chain(counted.caught).min();
         let mut stats = pool.stats;
         parts[1..].iter().for_each(|p| stats.add(&p.stats));
         let sum = |of: fn(&Pool) -> usize| parts.iter().map(|p| of(p)).sum();
@@ -191,13 +216,13 @@ impl Worker {
             role: pool.role.clone(),
             stats,
             clients: pool.members.len(),
-            waiting: sum(Pool::waiting),
-            canceling: cancels.under_way,
-            cancel_waiting: cancels.waiting,
+            waiting: sum(Pool::waiting) + counted.catching,
+            canceling: counted.canceling,
+            cancel_waiting: counted.cancel_waiting,
             pinned: pool.pinned,
             servers: ServerCounts {
                 login: sum(|p| p.dialling),
-                ..servers
+                ..counted.servers
             },
             stale: sum(|p| p.stale),
             longest_wait: first.map_or(Duration::ZERO, |asked| self.since(asked)),
@@ -232,10 +257,10 @@ impl Worker {
         if let Some(origin) = &client.origin {
             socket.peer = Some(**origin);
         }
-        let waited = if state == ClientDoes::Waiting {
-            self.since(client.asked)
-        } else {
-            Duration::ZERO
+        let waited = match (state, &client.catch_up) {
+            (ClientDoes::Waiting, Some(wait)) => self.since(wait.began()),
+            (ClientDoes::Waiting, None) => self.since(client.asked),
+            _ => Duration::ZERO,
         };
         ClientRow {
             id: self.id(client.serial),

@@ -105,6 +105,13 @@ pub(super) struct CatchUp {
     began: Micros,
 }
 
+impl CatchUp {
+    /// When it began to wait.
+    pub(super) fn began(&self) -> Micros {
+        self.began
+    }
+}
+
 /// What is known of the position of a cluster's primary.
 #[derive(Debug, Default)]
 pub(super) struct Known {

@@ -30,9 +30,15 @@ pub(super) const COLUMNS: &[Column] = &[
 ];
 
 pub(super) fn table(mut pools: Vec<PoolRow>, sessions: usize) -> Table {
-    pools.sort_by(|a, b| {
-        let key = |pool: &PoolRow| (pool.tenant.slug().clone(), pool.role.clone());
-        key(a).cmp(&key(b))
+    let key = |pool: &PoolRow| (pool.tenant.slug().clone(), pool.role.clone());
+    pools.sort_by_cached_key(key);
+    // Clients that ask for a standby have a pool of their own, with the same name.
+    pools.dedup_by(|next, first| {
+        let same = key(next) == key(first) && next.tenant.id == first.tenant.id;
+        if same {
+            first.add(next);
+        }
+        same
     });
     let rows = pools.into_iter().map(|pool| row(&pool));
     Table::new(COLUMNS, rows.chain([own_row(sessions)]))
