@@ -53,6 +53,8 @@ pub enum Primary {
 pub struct ReplicaView {
     /// Where.
     pub node: NodeAddr,
+    /// As configured; that of a former primary is the usual one.
+    pub weight: u32,
     /// Its share of the reads, in thousandths of its weight: less than all while it recovers.
     /// Zero: none.
     pub share: u32,
@@ -77,6 +79,38 @@ pub enum ReplicaState {
     NoStandby,
     /// It follows another timeline than the primary's.
     Astray,
+}
+
+impl ClusterView {
+    /// The node that writes go to, if there is one.
+    pub fn primary(&self) -> Option<&NodeAddr> {
+        match &self.primary {
+            Primary::Node(node) => Some(node),
+            Primary::Disputed(_) => None,
+        }
+    }
+
+    /// How many of a thousand reads go to each of the replicas, in their order.
+    pub fn parts(&self) -> impl Iterator<Item = (&ReplicaView, u64)> {
+        let serves = |r: &ReplicaView| r.state == ReplicaState::Ready;
+        let share = move |r: &ReplicaView| u64::from(if serves(r) { r.share } else { 0 });
+        let all = self.replicas.iter().map(share).sum::<u64>().max(1);
+        let part = move |r: &ReplicaView| (share(r) * 1000 + all / 2) / all;
+        self.replicas.iter().map(move |r| (r, part(r)))
+    }
+}
+
+impl ReplicaView {
+    /// How far it is behind, in time and in WAL; `None`: nobody has compared it with a primary.
+    pub fn behind(&self) -> Option<(Duration, u64)> {
+        match self.state {
+            ReplicaState::Unknown | ReplicaState::NoStandby => None,
+            ReplicaState::Ready
+            | ReplicaState::Unreachable
+            | ReplicaState::Refusing
+            | ReplicaState::Astray => Some((self.gauges.lag(), self.gauges.lag_bytes())),
+        }
+    }
 }
 
 impl ReplicaState {
@@ -174,6 +208,39 @@ impl FromStr for Position {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn replica(share: u32, state: ReplicaState) -> ReplicaView {
+        ReplicaView {
+            node: NodeAddr {
+                host: "a".into(),
+                port: 5432,
+            },
+            weight: 1,
+            share,
+            state,
+            gauges: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn those_that_serve_divide_the_reads_among_them() {
+        use ReplicaState::{Ready, Unreachable};
+        for (replicas, parts) in [
+            (vec![(1000, Ready), (3000, Ready)], vec![250, 750]),
+            (vec![(100, Ready), (3000, Unreachable)], vec![1000, 0]),
+            (vec![(1000, Ready); 3], vec![333; 3]),
+            (vec![(0, Ready), (1000, Unreachable)], vec![0, 0]),
+        ] {
+            let replicas = replicas.into_iter().map(|(share, s)| replica(share, s));
+            let view = ClusterView {
+                cluster: ClusterName::new("main"),
+                primary: Primary::Disputed(Vec::new()),
+                replicas: replicas.collect(),
+            };
+            let found: Vec<u64> = view.parts().map(|(_, part)| part).collect();
+            assert_eq!(found, parts);
+        }
+    }
 
     #[test]
     fn positions_are_read_as_they_are_written() {

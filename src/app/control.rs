@@ -17,6 +17,7 @@ use crate::takeover::Standing;
 use crate::tenant::switches::Switches;
 use crate::upstream::Connectors;
 use crate::upstream::budget::Budget;
+use crate::upstream::health::Health;
 use crate::worker::Workers;
 
 /// How often it is tried to open a port that another process has.
@@ -35,6 +36,7 @@ pub(super) struct Watched {
     pub(super) workers: Workers,
     pub(super) budget: Budget,
     pub(super) connectors: Arc<Connectors>,
+    pub(super) health: Health,
     pub(super) switches: Switches,
     pub(super) standing: watch::Receiver<Standing>,
     pub(super) reloads: ReloadCounts,
@@ -146,6 +148,7 @@ impl Watched {
             workers: self.workers.clone(),
             budget: self.budget.clone(),
             connectors: Arc::clone(&self.connectors),
+            health: self.health.clone(),
             facts: Box::new(move || self.facts(started)),
         }
     }

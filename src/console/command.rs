@@ -24,6 +24,7 @@ pub(super) enum Show {
     Peers,
     Pins,
     Pools,
+    Replicas,
     Servers,
     Sockets,
     State,
@@ -37,7 +38,7 @@ pub(super) enum Show {
 }
 
 /// The names of tables.
-const TABLES: [(&str, Show); 23] = [
+const TABLES: [(&str, Show); 24] = [
     ("active_sockets", Show::ActiveSockets),
     ("clients", Show::Clients),
     ("config", Show::Config),
@@ -51,6 +52,7 @@ const TABLES: [(&str, Show); 23] = [
     ("peers", Show::Peers),
     ("pins", Show::Pins),
     ("pools", Show::Pools),
+    ("replicas", Show::Replicas),
     ("servers", Show::Servers),
     ("sockets", Show::Sockets),
     ("state", Show::State),
@@ -236,7 +238,7 @@ fn show(arguments: &[Word<'_>]) -> Result<Option<Command>, ClientError> {
             let text = "SHOW FDS is not supported: it would show keys of clients' sessions";
             return Err(ClientError::error(SqlState::UNSUPPORTED, text));
         }
-        "replicas" | "budget" | "cache" => {
+        "budget" | "cache" => {
             let text = format!("SHOW {} is not supported yet", name.to_ascii_uppercase());
             return Err(ClientError::error(SqlState::UNSUPPORTED, text));
         }

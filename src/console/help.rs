@@ -2,7 +2,7 @@
 
 use crate::error::Notice;
 
-const LINES: [(&str, &str); 39] = [
+const LINES: [(&str, &str); 40] = [
     ("SHOW HELP", "this text"),
     (
         "SHOW DATABASES",
@@ -31,7 +31,11 @@ const LINES: [(&str, &str); 39] = [
     ("SHOW TENANTS", "tenants, with what they use"),
     (
         "SHOW NODES",
-        "nodes: server connections used, waited for, allowed",
+        "nodes: server connections used, waited for, allowed; what they are",
+    ),
+    (
+        "SHOW REPLICAS",
+        "replicas: share of the reads, state, how far behind",
     ),
     (
         "SHOW PINS",

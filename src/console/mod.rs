@@ -31,7 +31,9 @@ use crate::config::{Config, ConsoleRole};
 use crate::gauge::{Gauge, Place};
 use crate::tenant::switches::Switches;
 use crate::tenant::{Registry, Tenant};
+use crate::upstream::Connectors;
 use crate::upstream::budget::Budget;
+use crate::upstream::health::Health;
 use crate::worker::{Carried, Protocol, Workers};
 
 pub use command::Shutdown;
@@ -106,6 +108,10 @@ pub struct Around {
     pub switches: Switches,
     /// Server connections of nodes.
     pub budget: Budget,
+    /// Which of them are primaries and replicas, and how far these are.
+    pub health: Health,
+    /// Which of them answer.
+    pub connectors: Arc<Connectors>,
     /// Clients of the whole proxy, logging in or logged in; without the console's.
     pub clients: Gauge,
     /// Where sessions run.

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use crate::tenant::Registry;
 use crate::upstream::Connectors;
 use crate::upstream::budget::Budget;
+use crate::upstream::health::Health;
 use crate::worker::Workers;
 
 /// Where everything comes from.
@@ -17,6 +18,8 @@ pub struct Sources {
     pub budget: Budget,
     /// Which nodes answer.
     pub connectors: Arc<Connectors>,
+    /// Who is the primary of clusters with replicas, and how these are.
+    pub health: Health,
     /// Called for each request; must not block.
     pub facts: Box<dyn Fn() -> Facts + Send + Sync>,
 }

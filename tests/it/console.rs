@@ -5,5 +5,6 @@ mod login;
 mod orders;
 mod process;
 mod protocol;
+mod replicas;
 mod rows;
 mod world;

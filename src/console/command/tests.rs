@@ -150,3 +150,31 @@ fn mistakes_have_a_code_and_a_hint() {
         format!("{}..", "ä ".repeat(30))
     );
 }
+
+#[test]
+fn every_table_is_in_the_help_and_in_the_documents_with_its_columns() {
+    let page = include_str!("../../../docs/console.md");
+    let help = super::super::help::notice().detail.unwrap_or_default();
+    for (name, table) in TABLES {
+        let name = name.to_ascii_uppercase();
+        assert!(help.contains(&format!("SHOW {name}")), "{name}");
+        assert!(page.contains(&name), "{name}");
+        let told_otherwise = name.starts_with("STATS") || name == "TOTALS";
+        // There are no rows of these, or no columns of note.
+        let empty = ["DNS_HOSTS", "DNS_ZONES", "MEM", "PEERS", "PEER_POOLS"];
+        let terse = [
+            "LISTS",
+            "STATE",
+            "USERS",
+            "VERSION",
+            "SOCKETS",
+            "ACTIVE_SOCKETS",
+        ];
+        if told_otherwise || empty.contains(&&*name) || terse.contains(&&*name) {
+            continue;
+        }
+        for (column, _) in crate::console::show::columns(table) {
+            assert!(page.contains(&format!("`{column}`")), "{column} of {name}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use crate::console::table::{Column, Row, Table, Type, Value};
 use crate::console::{Console, MAX_SESSIONS};
 use crate::tenant::Tenant;
 use crate::tenant::switches::Switches;
-use crate::types::TenantId;
+use crate::types::{NodeAddr, TenantId};
 use crate::worker::report::{PoolRow, ServerCounts};
 
 pub(super) const COLUMNS: &[Column] = &[
@@ -93,20 +93,23 @@ pub(super) fn switched(switches: &Switches, tenant: &Tenant) -> (bool, bool) {
 pub(super) fn table(console: &Console, pools: &[PoolRow]) -> Table {
     let view = console.view();
     let used = used(pools);
-    let switches = &console.0.around.switches;
+    let (switches, health) = (&console.0.around.switches, &console.0.around.health);
     let tenants = view.registry.iter();
     let row = |tenant: &std::sync::Arc<Tenant>| {
         let used = used.get(&tenant.id).copied().unwrap_or_default();
-        row(tenant, used, switched(switches, tenant))
+        let view = health.view(&tenant.config.cluster.name);
+        let found = view.as_ref().and_then(|view| view.primary());
+        let node = found.unwrap_or(&tenant.config.cluster.primary);
+        row(tenant, node, used, switched(switches, tenant))
     };
     let rows: Vec<Row> = tenants.map(row).collect();
     let own = own_row(console);
     Table::new(COLUMNS, rows.into_iter().chain([own]))
 }
 
-fn row(tenant: &Tenant, used: Used, (paused, disabled): (bool, bool)) -> Row {
+fn row(tenant: &Tenant, node: &NodeAddr, used: Used, (paused, disabled): (bool, bool)) -> Row {
     let config = &tenant.config;
-    let (pool, node) = (&config.pool, &config.cluster.primary);
+    let pool = &config.pool;
     let login = config.login.as_ref().map(|login| login.role.to_string());
     vec![
         config.slug.to_string().into(),

@@ -6,6 +6,7 @@
 
 mod databases;
 mod lists;
+mod nodes;
 mod ours;
 mod pools;
 mod sockets;
@@ -78,11 +79,12 @@ pub(super) fn columns(table: Show) -> &'static [Column] {
         Show::DnsZones => DNS_ZONES,
         Show::Lists => lists::COLUMNS,
         Show::Mem => MEM,
-        Show::Nodes => ours::NODES,
+        Show::Nodes => nodes::NODES,
         Show::PeerPools => PEER_POOLS,
         Show::Peers => PEERS,
         Show::Pins => ours::PINS,
         Show::Pools => pools::COLUMNS,
+        Show::Replicas => nodes::REPLICAS,
         Show::Servers => sockets::SERVERS,
         Show::State => STATE,
         Show::Stats => stats::STATS,
@@ -114,7 +116,8 @@ pub(super) async fn table(console: &Console, table: Show) -> Result<Table, Clien
         Show::Pools => pools::table(workers.pools().await, console.0.sessions.count()),
         Show::Databases => databases::table(console, &workers.pools().await),
         Show::Tenants => ours::tenants(console, &workers.pools().await),
-        Show::Nodes => ours::nodes(console),
+        Show::Nodes => nodes::nodes(console),
+        Show::Replicas => nodes::replicas(console, &workers.servers().await),
         Show::Pins => ours::pins(workers.clients(Which::Pinned).await),
         Show::Users => {
             let clients = workers.clients(Which::All).await;

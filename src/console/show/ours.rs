@@ -1,4 +1,4 @@
-//! SHOW TENANTS, NODES and PINS: what PgBouncer has no table for.
+//! SHOW TENANTS and PINS: what PgBouncer has no table for; see also `nodes`.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -26,16 +26,6 @@ pub(super) const TENANTS: &[Column] = &[
     ("roles", Type::Int4),
     ("paused", Type::Int4),
     ("disabled", Type::Int4),
-];
-
-pub(super) const NODES: &[Column] = &[
-    ("node", Type::Text),
-    ("role", Type::Text),
-    ("clusters", Type::Text),
-    ("connections", Type::Int4),
-    ("max_connections", Type::Int4),
-    ("waiting", Type::Int4),
-    ("tenants", Type::Int4),
 ];
 
 pub(super) const PINS: &[Column] = &[
@@ -77,31 +67,6 @@ pub(super) fn tenants(console: &Console, pools: &[PoolRow]) -> Table {
     };
     let rows: Vec<Row> = console.view().registry.iter().map(row).collect();
     Table::new(TENANTS, rows)
-}
-
-/// SHOW NODES. Nodes that no cluster names any more stay while they have connections.
-pub(super) fn nodes(console: &Console) -> Table {
-    let view = console.view();
-    let mut all = console.0.around.budget.all();
-    all.sort_by(|(a, _), (b, _)| (&a.host, a.port).cmp(&(&b.host, b.port)));
-    let row = |(node, budget): (crate::types::NodeAddr, Arc<_>)| -> Row {
-        let budget: Arc<crate::upstream::budget::NodeBudget> = budget;
-        let clusters = view.config.clusters.iter().filter(|c| c.primary == node);
-        let names: Vec<&str> = clusters.map(|c| c.name.as_str()).collect();
-        let tenants = view.registry.iter();
-        let tenants = tenants.filter(|t| t.config.cluster.primary == node).count();
-        vec![
-            node.to_string().into(),
-            "primary".into(),
-            names.join(",").into(),
-            budget.taken().into(),
-            budget.limit().into(),
-            budget.waiting().into(),
-            tenants.into(),
-        ]
-    };
-    let rows: Vec<Row> = all.into_iter().map(row).collect();
-    Table::new(NODES, rows)
 }
 
 /// SHOW PINS.

@@ -118,6 +118,7 @@ impl Member {
         }
         ReplicaView {
             node: self.node.clone(),
+            weight: self.weight,
             share: self.weight * self.ramp.thousandths(now),
             state,
             gauges: Arc::clone(&self.gauges),

@@ -11,4 +11,5 @@ pub mod patience;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod replicated;
 pub mod script;
