@@ -208,6 +208,9 @@ impl Session {
     /// Where the request that the input begins with may be served, and why.
     #[inline]
     pub fn aim(&self, input: &[u8], reads: Reads, judge: Judge<'_>) -> Why {
+        if reads == Reads::Off {
+            return Why::Writes;
+        }
         let wishes = self.settings.wishes();
         let plain = self.opening.is_none()
             && wishes.route.is_none()
