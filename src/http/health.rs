@@ -1,9 +1,9 @@
 //! Is the process alive, and should it be sent clients?
 //!
 //! *Live* asks only what a restart would mend: each worker answers within [`PATIENCE`]. *Ready*
-//! asks whether this proxy takes clients: it listens, is not on its way out, and at least one node
-//! answers or was never tried. A database that is down is no reason to take a proxy away that
-//! serves others.
+//! asks whether this proxy takes clients: it listens, is not on its way out, at least one node
+//! answers or was never tried, and there is a cluster whose primary is not disputed. A database that is
+//! down is no reason to take a proxy away that serves others.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::sources::{Facts, Phase, Sources};
-use crate::types::NodeAddr;
+use crate::nodes::Primary;
+use crate::types::{ClusterName, NodeAddr};
 use crate::worker::pulse::{Beat, Pulse};
 
 /// How long a worker may take to answer: below the usual second of those who ask.
@@ -70,6 +71,7 @@ pub(super) async fn ready(sources: &Sources, pulse: &Mutex<Pulse>) -> Health {
         configuration(&facts),
         workers(&facts, pulse).await,
         nodes(sources).await,
+        clusters(sources, &facts),
     ])
 }
 
@@ -133,6 +135,42 @@ async fn workers(facts: &Facts, pulse: &Mutex<Pulse>) -> Check {
     Check {
         name: "workers",
         ok: missing.is_empty(),
+        detail,
+    }
+}
+
+/// One cluster that can be written to is enough. In one with a disputed primary nobody is served; where
+/// the primary is only out of reach, replicas may serve.
+fn clusters(sources: &Sources, facts: &Facts) -> Check {
+    let views = sources.health.all();
+    let known = views.iter().map(|view| (&view.cluster, &view.primary));
+    let wrong: Vec<String> = known
+        .filter_map(|(cluster, primary)| match primary {
+            Primary::Disputed(nodes) => {
+                let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+                let names = names.join(" and ");
+                Some(format!("{cluster}: {names} say that they are the primary"))
+            }
+            Primary::Node(node) => {
+                let reach = sources.connectors.reach(node);
+                let missed = reach.is_some_and(|r| !r.reached);
+                missed.then(|| format!("{cluster}: the primary {node} is out of reach"))
+            }
+        })
+        .collect();
+    let is_disputed = |name: &ClusterName| {
+        let view = views.iter().find(|view| view.cluster == *name);
+        view.is_some_and(|view| view.primary().is_none())
+    };
+    let mut tenants = facts.registry.iter();
+    let none = facts.registry.is_empty();
+    let detail = match wrong.len() {
+        0 => format!("{} with replicas, each with its primary", views.len()),
+        count => wrong[..count.min(LOOKS)].join(", "),
+    };
+    Check {
+        name: "clusters",
+        ok: none || tenants.any(|t| !is_disputed(&t.config.cluster.name)),
         detail,
     }
 }

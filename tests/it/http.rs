@@ -3,6 +3,7 @@
 mod health;
 mod metrics;
 mod port;
+mod replicas;
 
 use std::net::SocketAddr;
 

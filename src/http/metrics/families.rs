@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::ledger::Entry;
 use super::page::{Label, Name, Page};
-use super::{Gathered, Node};
+use super::{Gathered, Node, replicas};
 use crate::http::sources::{Facts, Phase};
 use crate::wire::sql::PinReason;
 use crate::worker::report::{PoolRow, ServerCounts};
@@ -20,6 +20,7 @@ pub(super) fn add(page: &mut Page, all: &Gathered) {
     tallies(page, &all.tallies);
     logins(page, &all.facts);
     nodes(page, &all.nodes);
+    replicas::add(page, &all.clusters, &all.tallies);
     page.total(
         Name(
             "tenantry_server_lifetime_seconds_total",
@@ -418,7 +419,7 @@ fn nodes(page: &mut Page, nodes: &[Node]) {
     }
 }
 
-fn one_if(holds: bool) -> f64 {
+pub(super) fn one_if(holds: bool) -> f64 {
     f64::from(u8::from(holds))
 }
 

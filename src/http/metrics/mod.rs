@@ -8,7 +8,9 @@ mod families;
 mod ledger;
 mod page;
 mod process;
+mod replicas;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
@@ -17,6 +19,7 @@ use tokio::time::timeout;
 use self::ledger::{Entry, Ledger, Report};
 use self::page::Page;
 use super::sources::{Facts, Sources};
+use crate::nodes::ClusterView;
 use crate::types::Slug;
 use crate::upstream::budget::NodeBudget;
 use crate::worker::pulse::{Beat, Pulse};
@@ -55,12 +58,14 @@ struct Gathered {
     pools: Vec<PoolRow>,
     tenants: Vec<Entry>,
     nodes: Vec<Node>,
+    /// Those with replicas.
+    clusters: Vec<Arc<ClusterView>>,
 }
 
 /// A node, and what is known of it.
 struct Node {
     name: String,
-    budget: std::sync::Arc<NodeBudget>,
+    budget: Arc<NodeBudget>,
     reached: Option<bool>,
 }
 
@@ -107,6 +112,7 @@ impl Metrics {
         });
         Ok(Gathered {
             nodes: nodes.collect(),
+            clusters: sources.health.all(),
             facts,
             tallies,
             pools,

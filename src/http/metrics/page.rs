@@ -25,24 +25,24 @@ pub(super) struct Page(Vec<MetricFamily>);
 impl Page {
     /// A number that only grows, without labels.
     pub(super) fn count(&mut self, name: Name, value: u64) {
-        self.counters(name, [(None, value as f64)]);
+        self.counters(name, [([], value as f64)]);
     }
 
     /// A number that only grows, without labels, that need not be whole.
     pub(super) fn total(&mut self, name: Name, value: f64) {
-        self.counters(name, [(None, value)]);
+        self.counters(name, [([], value)]);
     }
 
-    /// Numbers that only grow, by one label.
-    pub(super) fn counters<'a>(
+    /// Numbers that only grow, by labels, or by none.
+    pub(super) fn counters<'a, L: IntoIterator<Item = Label<'a>>>(
         &mut self,
         name: Name,
-        samples: impl IntoIterator<Item = (Option<Label<'a>>, f64)>,
+        samples: impl IntoIterator<Item = (L, f64)>,
     ) {
-        let metric = samples.into_iter().map(|(label, value)| {
+        let metric = samples.into_iter().map(|(labels, value)| {
             let mut counter = Counter::default();
             counter.set_value(value);
-            let mut metric = labelled(label);
+            let mut metric = labelled(labels);
             metric.set_counter(counter);
             metric
         });
@@ -51,19 +51,19 @@ impl Page {
 
     /// A number that comes and goes, without labels.
     pub(super) fn gauge(&mut self, name: Name, value: f64) {
-        self.gauges(name, [(None, value)]);
+        self.gauges(name, [([], value)]);
     }
 
-    /// Numbers that come and go, by one label.
-    pub(super) fn gauges<'a>(
+    /// Numbers that come and go, by labels, or by none.
+    pub(super) fn gauges<'a, L: IntoIterator<Item = Label<'a>>>(
         &mut self,
         name: Name,
-        samples: impl IntoIterator<Item = (Option<Label<'a>>, f64)>,
+        samples: impl IntoIterator<Item = (L, f64)>,
     ) {
-        let metric = samples.into_iter().map(|(label, value)| {
+        let metric = samples.into_iter().map(|(labels, value)| {
             let mut gauge = Gauge::default();
             gauge.set_value(value);
-            let mut metric = labelled(label);
+            let mut metric = labelled(labels);
             metric.set_gauge(gauge);
             metric
         });
@@ -107,14 +107,14 @@ impl Page {
     }
 }
 
-fn labelled(label: Option<Label<'_>>) -> Metric {
-    let pairs = label.map(|(name, value)| {
+fn labelled<'a>(labels: impl IntoIterator<Item = Label<'a>>) -> Metric {
+    let pairs = labels.into_iter().map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name(name.to_owned());
         pair.set_value(value.to_owned());
         pair
     });
-    Metric::from_label(pairs.into_iter().collect())
+    Metric::from_label(pairs.collect())
 }
 
 #[cfg(test)]
@@ -129,7 +129,10 @@ mod tests {
             Name("b", "Of b."),
             [(Some(("k", "with \"quotes\"\n")), 0.5)],
         );
-        page.counters(Name("left_out_total", "None."), []);
+        let both = [("k", "1"), ("l", "2")];
+        page.gauges(Name("c", "Of c."), [(both, 3.0)]);
+        let none: [([_; 0], _); 0] = [];
+        page.counters(Name("left_out_total", "None."), none);
         assert_eq!(
             page.text(),
             "# HELP a_total Of a.\n# TYPE a_total counter\na_total 7\n\

@@ -9,7 +9,7 @@ use crate::support::frames::Frames;
 use crate::support::http::{Scrape, get};
 use crate::support::patience::eventually;
 use crate::support::postgres::Database;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, Toml};
 
 /// A series of a tenant.
 fn own(family: &str, database: &Database) -> String {
@@ -319,9 +319,18 @@ fn nothing_goes_down_while_there_is_load() {
 #[test]
 fn every_metric_is_documented_as_it_is() {
     let database = Database::fresh();
-    let proxy = of(&database, "");
-    // The node has been tried then, so that its reachability is there.
+    let lines = "replicas = ['127.0.0.1:1']\nprobe_interval = '50ms'";
+    let proxy = Toml::default()
+        .server("http = '127.0.0.1:0'")
+        .cluster("main", database.port, lines)
+        .tenant(&database.name, "main", &database, "")
+        .start();
+    // The nodes have been tried then, so that it is there how they are.
     proxy.client(&database.name);
+    eventually("the replica was tried", || {
+        let scrape = Scrape::of(http(&proxy));
+        scrape.text.contains("tenantry_replica_lag_seconds{")
+    });
     let scrape = Scrape::of(http(&proxy));
     let label = |family: &str| {
         let with = |series: &str| series.starts_with(&format!("{family}{{"));
