@@ -409,14 +409,14 @@ fn contributions_name_only_what_there_is() {
             assert!(told.contains(&format!("\n| `{name}` ")), "{name}");
         }
     }
-    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/prometheus/alerts.yml");
-    let said = Command::new("promtool")
-        .args(["check", "rules", rules])
-        .output()
-        .expect("promtool is installed");
-    assert!(
-        said.status.success(),
-        "{}",
-        String::from_utf8_lossy(&said.stderr)
-    );
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/prometheus");
+    for (command, file) in [("check", "alerts.yml"), ("test", "alerts_test.yml")] {
+        let said = Command::new("promtool")
+            .args([command, "rules", file])
+            .current_dir(folder)
+            .output()
+            .expect("promtool is installed");
+        let words = [&said.stdout[..], &said.stderr[..]].concat();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&words));
+    }
 }
