@@ -2,7 +2,7 @@
 
 Every block marked `sh` runs, in order, in one shell, on a machine of its own making: what the page
 puts into /etc, /usr and /run goes into a temporary folder, ports are free ones, and the few commands
-that change the machine (systemctl, journalctl, useradd, chgrp, install's owners) are small stand-ins
+that change the machine (systemctl, journalctl, useradd, chgrp, pg_ctlcluster, install's owners) are small stand-ins
 below, of which systemctl runs the real unit file's command and waits for its READY=1.
 """
 
@@ -28,6 +28,8 @@ EXPECTED = {
     "journalctl": ["serving", "login"],
     "pg_sleep(3)": ["waiting"],
     "new-app-secret": ["1 row"],
+    "'SHOW REPLICAS'": ["main", "sv_idle"],
+    "pg_ctlcluster": ["PAUSE", "|primary|", "RESUME", "CREATE TABLE"],
 }
 
 
@@ -79,7 +81,7 @@ def main():
     for folder in ("etc/systemd/system", "usr/bin", "usr/share/doc", "run/tenantry"):
         os.makedirs(f"{root}/{folder}")
     own = free_ports(2)
-    ports = {6432: own[0], 9432: own[1], 5432: int(os.environ["SERVER_PORT"])}
+    ports = {6432: own[0], 9432: own[1], 5432: int(os.environ["SERVER_PORT"]), 5433: int(os.environ["STANDBY_PORT"])}
     environment = {
         **os.environ,
         "PATH": f"{SHIMS}:{root}/usr/bin:{os.environ['PATH']}",
