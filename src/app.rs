@@ -391,10 +391,8 @@ fn surroundings(dialler: &Runtime) -> Surroundings {
 }
 
 fn limits(config: &Config) -> impl Iterator<Item = (crate::types::NodeAddr, usize)> {
-    config
-        .clusters
-        .iter()
-        .flat_map(|c| c.nodes().map(|node| (node.clone(), c.max_connections)))
+    let budgets = config.budgets().into_iter();
+    budgets.map(|(node, limit)| (node.clone(), limit))
 }
 
 /// How a thread stands to the workers.

@@ -146,7 +146,7 @@ fn tls(s: &mut Section<'_>) -> UpstreamTls {
     }
 }
 
-/// Where clusters name the same node, the smallest budget holds for all of its clusters.
+/// Where clusters name the same node, the smallest budget holds for all of them.
 fn share_nodes(clusters: &mut [Cluster]) {
     let mut smallest: HashMap<NodeAddr, usize> = HashMap::new();
     for c in clusters.iter() {
@@ -156,7 +156,6 @@ fn share_nodes(clusters: &mut [Cluster]) {
         }
     }
     for c in clusters {
-        let least = c.nodes().map(|node| smallest[node]).min();
-        c.max_connections = least.unwrap_or(c.max_connections);
+        c.max_connections = smallest[&c.primary];
     }
 }

@@ -20,6 +20,7 @@ mod source;
 mod tenant;
 mod value;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,6 +60,19 @@ pub struct Config {
 }
 
 impl Config {
+    /// Each node, and how many server connections it gives us: where clusters share it, the smallest
+    /// number holds.
+    pub fn budgets(&self) -> BTreeMap<&NodeAddr, usize> {
+        let mut budgets = BTreeMap::new();
+        for cluster in &self.clusters {
+            for node in cluster.nodes() {
+                let budget = budgets.entry(node).or_insert(cluster.max_connections);
+                *budget = cluster.max_connections.min(*budget);
+            }
+        }
+        budgets
+    }
+
     /// What is wrong with the listeners' methods, if anything: for a configuration that keeps
     /// listeners of a former one.
     ///
@@ -284,6 +298,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Whether connections to another version of it are others than to this one.
+    pub fn leads_elsewhere(&self, other: &Self) -> bool {
+        self.name != other.name || self.primary != other.primary || self.tls != other.tls
+    }
+
     /// Its nodes, the primary first.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeAddr> {
         std::iter::once(&self.primary).chain(self.replicas.iter().map(|r| &r.node))

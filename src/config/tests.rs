@@ -472,3 +472,45 @@ fn without_stored_credentials_clients_must_use_scram() {
         "{message}"
     );
 }
+
+#[test]
+fn a_replica_that_clusters_share_gives_the_smaller_number() {
+    let config = parse(
+        "[[cluster]]\nname = 'a'\nprimary = 'p'\nreplicas = ['r', { address = 's', weight = 3 }]\n\
+         [[cluster]]\nname = 'b'\nprimary = 'q'\nreplicas = ['r']\nmax_connections = 7",
+    )
+    .unwrap();
+    let named: Vec<(String, usize)> = config
+        .budgets()
+        .into_iter()
+        .map(|(node, budget)| (node.to_string(), budget))
+        .collect();
+    let named: Vec<(&str, usize)> = named.iter().map(|(n, b)| (n.as_str(), *b)).collect();
+    let expected = [("p:5432", 90), ("q:5432", 7), ("r:5432", 7), ("s:5432", 90)];
+    assert_eq!(named, expected);
+    let twice = "[[cluster]]\nname = 'a'\nprimary = 'p'\nreplicas = ['r', 'p']";
+    let message = parse(twice).unwrap_err();
+    assert!(
+        message.contains("replicas[1]: this node is named twice"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_monitor_is_a_user_with_a_database_and_no_more_is_told_of_it() {
+    let cluster = |url: &str| {
+        let text = format!("[[cluster]]\nname = 'a'\nprimary = 'p'\nmonitor_url = '{url}'");
+        parse(&text).map(|config| config.clusters[0].monitor.clone().unwrap())
+    };
+    let monitor = cluster("postgres://watch:secret@/postgres").unwrap();
+    assert_eq!(
+        (monitor.role.as_str(), monitor.database.as_str()),
+        ("watch", "postgres")
+    );
+    assert_eq!(monitor.password.unwrap().expose(), "secret");
+    assert_eq!(cluster("user=watch").unwrap().database.as_str(), "postgres");
+    for wrong in ["host=secret", "postgres://secret:secret@:x/"] {
+        let message = cluster(wrong).unwrap_err();
+        assert!(!message.contains("secret"), "{message}");
+    }
+}

@@ -330,7 +330,7 @@ impl Pool {
     /// Takes over a changed tenant; true: it is reached in another way from now on.
     pub(super) fn reconfigure(&mut self, tenant: Arc<Tenant>) -> bool {
         let (old, new) = (&self.tenant.config, &tenant.config);
-        let moved = old.cluster != new.cluster
+        let moved = old.cluster.leads_elsewhere(&new.cluster)
             || old.database != new.database
             || old.login != new.login
             || old.pool.connect_query != new.pool.connect_query;

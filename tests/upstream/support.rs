@@ -133,6 +133,9 @@ pub(crate) fn target(host: &str, port: u16, role: &str) -> Target {
     let cluster = ClusterConfig {
         name: ClusterName::new("main"),
         primary: node.clone(),
+        replicas: Vec::new(),
+        monitor: None,
+        probe_interval: Duration::from_secs(1),
         max_connections: 10,
         tls,
     };

@@ -393,7 +393,7 @@ mod tests {
         };
         let all = READ_ONLY.then(write);
         assert_eq!(
-            all.begin(),
+            all.begin().concat(),
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE"
         );
         assert_eq!(
