@@ -136,7 +136,8 @@ mod tests {
         assert_eq!(
             page.text(),
             "# HELP a_total Of a.\n# TYPE a_total counter\na_total 7\n\
-             # HELP b Of b.\n# TYPE b gauge\nb{k=\"with \\\"quotes\\\"\\n\"} 0.5\n"
+             # HELP b Of b.\n# TYPE b gauge\nb{k=\"with \\\"quotes\\\"\\n\"} 0.5\n\
+             # HELP c Of c.\n# TYPE c gauge\nc{k=\"1\",l=\"2\"} 3\n"
         );
     }
 
