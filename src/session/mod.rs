@@ -37,7 +37,7 @@ pub use catalog::{Catalog, Extent};
 pub use flow::Flow;
 pub use link::{Link, Schema, TxStatus};
 pub use opening::Openings;
-pub use pins::too_many_pins;
+pub use pins::{not_on_a_replica, too_many_pins};
 pub use reads::ReadCache;
 pub use reply::{Desync, Replies};
 pub use route::{Judge, Place, Seen, Why};

@@ -454,7 +454,7 @@ fn parameter(bind: &[u8], number: usize) -> Option<String> {
 }
 
 /// What would tie the session to a replica is not done there: its writes could go nowhere then.
-fn not_on_a_replica(reason: PinReason) -> ClientError {
+pub fn not_on_a_replica(reason: PinReason) -> ClientError {
     let reason = reason.as_str();
     let text = format!("this transaction is served by a replica, which cannot be kept ({reason})");
     ClientError::error(SqlState::UNSUPPORTED, text)

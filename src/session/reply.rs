@@ -489,20 +489,25 @@ impl Replies<'_> {
                     flow.own().extend_from_slice(&told);
                     return Fate::Swallow;
                 }
-                // The Sync behind COPY's Execute was kept from the server, which now waits for it.
-                if let CopyIn::Reading {
-                    sync_dropped: true,
-                    fed: false,
-                } = fed
-                    && let Some(session) = &mut self.session
-                {
-                    session.owes_sync = true;
-                }
-                match self.link.expected.front() {
-                    Some(Expected::Sync(By::Proxy)) => Fate::Swallow,
-                    _ => Fate::Pass,
-                }
+                self.batch_failed(fed)
             }
+        }
+    }
+
+    /// A part of a batch has failed, perhaps while the server read the data of a COPY.
+    fn batch_failed(&mut self, fed: CopyIn) -> Fate {
+        // The Sync behind COPY's Execute was kept from the server, which now waits for it.
+        if let CopyIn::Reading {
+            sync_dropped: true,
+            fed: false,
+        } = fed
+            && let Some(session) = &mut self.session
+        {
+            session.owes_sync = true;
+        }
+        match self.link.expected.front() {
+            Some(Expected::Sync(By::Proxy)) => Fate::Swallow,
+            _ => Fate::Pass,
         }
     }
 }

@@ -139,8 +139,12 @@ impl Worker {
     }
 
     /// A pool that nobody may join any more.
-    fn retire(&mut self, slot: usize) {
-        self.pools[slot].removed = true;
+    pub(super) fn retire(&mut self, slot: usize) {
+        let pool = &mut self.pools[slot];
+        pool.removed = true;
+        if pool.home().is_none() {
+            pool.deserted = Some(self.now);
+        }
         self.disown(slot);
         for server in self.pools[slot].idle.clone() {
             self.close_server(server, Ended::Shutdown);

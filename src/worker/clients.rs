@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 use super::deadlines::{Deadline, Millis, Owner, after};
 use super::pool::{Pool, Waiter};
 use super::relay::Connected;
-use super::routing::{CatchUp, Way, Writes};
+use super::routing::{Course, Way};
 use super::run::{Phase, Turn, Worker, token};
 use super::servers::ServerState;
 use super::stats::{Ended, Micros};
@@ -18,7 +18,7 @@ use super::{NewClient, Protocol};
 use crate::config::{PoolMode, Replication};
 use crate::error::{ClientError, SqlState};
 use crate::gauge::Place;
-use crate::session::{Session, Why};
+use crate::session::Session;
 use crate::types::RoleName;
 use crate::wire::frame::{self, READY_IDLE};
 
@@ -29,18 +29,8 @@ pub(super) struct Client {
     pub(super) session: Session,
     pub(super) state: ClientState,
     pub(super) pool: usize,
-    /// The pool in whose line it is, or was last.
-    pub(super) line: usize,
-    /// Why its transaction is served where it is.
-    pub(super) why: Why,
-    /// Its next request goes to the primary, for that reason.
-    pub(super) forced: Option<Why>,
-    /// Its transaction may write.
-    pub(super) may_write: bool,
-    /// Its wait for a replica.
-    pub(super) catch_up: Option<Box<CatchUp>>,
-    /// What it has written itself, where that matters.
-    pub(super) writes: Option<Box<Writes>>,
+    /// Where its requests go.
+    pub(super) course: Course,
     /// Its place among the pool's members.
     pub(super) seat: usize,
     /// Its last wait, by a number that no other client's wait on this worker has: its slot may have
@@ -168,12 +158,7 @@ impl Worker {
             session: Session::new(settings, serial),
             state: ClientState::Idle,
             pool,
-            line: pool,
-            why: Why::Writes,
-            forced: None,
-            may_write: true,
-            catch_up: None,
-            writes: None,
+            course: Course::at(pool),
             seat: self.pools[pool].members.len(),
             turn: 0,
             since: self.now,
@@ -203,6 +188,9 @@ impl Worker {
 
     /// Greets a client at once if its pool knows what to say, else puts it in line.
     pub(super) fn welcome(&mut self, slot: usize) {
+        if let Some(error) = self.unserved(slot) {
+            return self.close_client(slot, &error.as_fatal());
+        }
         let client = &self.clients[slot];
         let known = client.session.settings().reported.get().is_some();
         if known && self.pools[client.pool].limits().mode != PoolMode::Session {
@@ -342,7 +330,7 @@ impl Worker {
 
     /// Leases an idle server connection (true), or puts the client in line.
     pub(super) fn acquire(&mut self, slot: usize, pool: usize) -> bool {
-        self.clients[slot].line = pool;
+        self.clients[slot].course.line = pool;
         if !self.pools[pool].holds_back()
             && !self.pools[pool].has_waiters()
             && let Some(server) = self.idle_for(slot)
@@ -378,11 +366,11 @@ impl Worker {
 
     fn idle_for(&mut self, slot: usize) -> Option<usize> {
         let client = &self.clients[slot];
-        if !self.pools[client.line].is_session() {
-            return self.idle_server(client.line);
+        if !self.pools[client.course.line].is_session() {
+            return self.idle_server(client.course.line);
         }
         let settings = Rc::clone(client.session.settings());
-        self.idle_fitting(client.line, &settings)
+        self.idle_fitting(client.course.line, &settings)
     }
 
     pub(super) fn lease(&mut self, slot: usize, server: usize) {
@@ -414,7 +402,7 @@ impl Worker {
         if !in_line && client.state != ClientState::CatchingUp {
             return;
         }
-        client.catch_up = None;
+        client.course.catch_up = None;
         client.state = ClientState::Idle;
         let mut answer = Vec::new();
         client
@@ -424,7 +412,7 @@ impl Worker {
         self.pools[client.pool].stats.sent += answer.len() as u64;
         let serial = client.serial;
         if in_line {
-            self.pools[self.clients[slot].line].left_line();
+            self.pools[self.clients[slot].course.line].left_line();
         }
         if sent.is_err() {
             return self.client_gone(slot);
@@ -475,7 +463,7 @@ impl Worker {
         match client.state {
             ClientState::Idle | ClientState::CatchingUp => {}
             ClientState::Login | ClientState::Waiting => {
-                self.pools[client.line].left_line();
+                self.pools[client.course.line].left_line();
             }
             ClientState::Leased(server) | ClientState::Introducing(server) => {
                 self.give_back(server, &client.session);

@@ -66,14 +66,26 @@ impl Worker {
             .filter(|(replica, _)| replica.state != ReplicaState::Ready)
             .filter_map(|(_, branch)| branch.pool)
             .collect();
-        for branch in dropped.into_iter().chain(lost) {
+        for branch in lost {
             self.desert(branch, "the replica serves no more");
+        }
+        for branch in dropped {
+            self.drop_branch(branch, &primary);
         }
         if self.pools[slot].at != primary {
             self.follow(slot, primary);
         } else if disputed {
             self.desert(slot, "nobody knows which node is the primary");
         }
+    }
+
+    /// A replica is one no more. What reads at a node that is the primary now may go on to its end.
+    fn drop_branch(&mut self, branch: usize, primary: &NodeAddr) {
+        if self.pools[branch].at != *primary {
+            self.desert(branch, "the replica serves no more");
+        }
+        self.empty_line(branch);
+        self.retire(branch);
     }
 
     /// Writes go to another node from now on.
@@ -140,7 +152,7 @@ impl Worker {
         let mut input = held.sent.take().unwrap_or_default();
         input.extend_from_slice(&client.socket.held);
         client.socket.held = input;
-        client.forced = Some(Why::Again);
+        client.course.forced = Some(Why::Again);
         held.doubtful = Some(Ended::Lost);
         self.go_on(slot);
         self.close_server(server, Ended::Lost);

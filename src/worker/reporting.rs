@@ -169,7 +169,7 @@ impl Worker {
             let key = (client.pool, self.pools[client.pool].serial);
             let counted = counts.entry(key).or_default();
             counted.catching += 1;
-            let began = client.catch_up.as_ref().map(|wait| wait.began());
+            let began = client.course.catch_up.as_ref().map(|wait| wait.began());
             counted.caught = counted.caught.into_iter().chain(began).min();
         }
     }
@@ -257,7 +257,7 @@ impl Worker {
         if let Some(origin) = &client.origin {
             socket.peer = Some(**origin);
         }
-        let waited = match (state, &client.catch_up) {
+        let waited = match (state, &client.course.catch_up) {
             (ClientDoes::Waiting, Some(wait)) => self.since(wait.began()),
             (ClientDoes::Waiting, None) => self.since(client.asked),
             _ => Duration::ZERO,

@@ -92,6 +92,37 @@ impl Writes {
     }
 }
 
+/// Where a client's requests go.
+#[derive(Debug)]
+pub(super) struct Course {
+    /// The pool in whose line it is, or was last.
+    pub(super) line: usize,
+    /// Why its transaction is served where it is.
+    pub(super) why: Why,
+    /// Its next request goes to the primary, for that reason.
+    pub(super) forced: Option<Why>,
+    /// Its transaction may write.
+    pub(super) may_write: bool,
+    /// Its wait for a replica.
+    pub(super) catch_up: Option<Box<CatchUp>>,
+    /// What it has written itself, where that matters.
+    writes: Option<Box<Writes>>,
+}
+
+impl Course {
+    /// At its pool's own servers.
+    pub(super) fn at(pool: usize) -> Self {
+        Self {
+            line: pool,
+            why: Why::Writes,
+            forced: None,
+            may_write: true,
+            catch_up: None,
+            writes: None,
+        }
+    }
+}
+
 /// A read that waits for a replica.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CatchUp {
@@ -258,6 +289,11 @@ impl Pool {
         }
     }
 
+    /// Whether its clients ask for a standby.
+    pub(super) fn is_for_standbys(&self) -> bool {
+        self.home().is_some_and(|home| home.route == Route::Replica)
+    }
+
     /// Whether it has any nodes to choose from.
     #[inline]
     pub(super) fn is_routed(&self) -> bool {
@@ -306,8 +342,8 @@ impl Worker {
 
     fn routed_way(&mut self, slot: usize, input: &[u8]) -> Way {
         let client = &mut self.clients[slot];
-        if let Some(why) = client.forced.take() {
-            return self.to_primary(slot, why);
+        if let Some(why) = client.course.forced.take() {
+            return self.at_primary(slot, why);
         }
         let pool = &mut self.pools[client.pool];
         let Part::Home(home) = &pool.part else {
@@ -322,34 +358,52 @@ impl Worker {
             let mut judge = |text: &[u8]| known.verdict(text, catalog, number).is_ok();
             client.session.aim(input, reads, &mut judge)
         };
-        client.may_write = !matches!(why, Why::ReadOnly | Why::Default | Why::Statement);
+        client.course.may_write = !matches!(why, Why::ReadOnly | Why::Default | Why::Statement);
         match why.place() {
-            Place::Primary => self.to_primary(slot, why),
-            Place::Replica => self.to_replica(slot, why),
+            Place::Primary => self.at_primary(slot, why),
+            Place::Replica => self.at_a_replica(slot, why),
         }
     }
 
     /// Where a client at its login gets what tells its settings.
     pub(super) fn way_in(&mut self, slot: usize) -> Way {
         let home = self.clients[slot].pool;
-        match self.pools[home].home().map(|home| home.route) {
-            Some(Route::Replica) => self.to_replica(slot, Why::Listener),
-            Some(Route::Primary) | None => self.to_primary(slot, Why::Writes),
+        let pool = &self.pools[home];
+        match pool.home() {
+            Some(known) if known.route == Route::Replica => {
+                let serving = known.serving(&pool.tenant.config.routing, self.now);
+                self.lead_to(slot, serving, Why::Listener)
+            }
+            _ => self.at_primary(slot, Why::Writes),
         }
     }
 
-    fn to_primary(&mut self, slot: usize, why: Why) -> Way {
+    /// Why a client that asks for a standby cannot log in: libpq and JDBC try the next host then.
+    pub(super) fn unserved(&self, slot: usize) -> Option<ClientError> {
+        let pool = &self.pools[self.clients[slot].pool];
+        let known = pool.home().filter(|home| home.route == Route::Replica)?;
+        let serving = known.serving(&pool.tenant.config.routing, self.now);
+        serving.is_empty().then(no_replica)
+    }
+
+    fn at_primary(&mut self, slot: usize, why: Why) -> Way {
         let client = &mut self.clients[slot];
-        client.catch_up = None;
-        let view = self.pools[client.pool].home().and_then(|h| h.view.as_ref());
+        client.course.catch_up = None;
+        let home = self.pools[client.pool].home();
+        if home.is_some_and(|h| h.route == Route::Replica) {
+            // Who asks for a standby must not write by mistake.
+            let behind = matches!(why, Why::Behind);
+            return Way::Refuse(if behind { not_yet() } else { no_replica() });
+        }
+        let view = home.and_then(|h| h.view.as_ref());
         if let Some(Primary::Disputed(nodes)) = view.map(|view| &view.primary) {
             return Way::Refuse(disputed(nodes));
         }
-        client.why = why;
+        client.course.why = why;
         Way::Line(client.pool)
     }
 
-    fn to_replica(&mut self, slot: usize, why: Why) -> Way {
+    fn at_a_replica(&mut self, slot: usize, why: Why) -> Way {
         let home = self.clients[slot].pool;
         let pool = &self.pools[home];
         let Some(known) = pool.home() else {
@@ -359,37 +413,45 @@ impl Worker {
         if serving.is_empty() {
             return self.without_replica(slot);
         }
-        let need = match self.clients[slot].catch_up.as_deref().copied() {
+        let need = match self.clients[slot].course.catch_up.as_deref().copied() {
             Some(wait) => self.need_of_waiting(slot, wait),
             None => self.need(slot),
         };
         let needed = match need {
             Need::Replayed(lsn) => lsn,
             Need::Asking(since) => return self.ask_position(slot, since),
-            Need::Primary => return self.to_primary(slot, Why::Behind),
+            Need::Primary => return self.at_primary(slot, Why::Behind),
         };
         let fresh = known.fresh(serving, needed);
         if fresh.is_empty() {
             return self.ask_replay(slot, serving, needed);
         }
-        let chosen = self.choose(home, fresh);
+        self.lead_to(slot, fresh, why)
+    }
+
+    /// At one of these.
+    fn lead_to(&mut self, slot: usize, of: Replicas, why: Why) -> Way {
+        let home = self.clients[slot].pool;
+        if of.is_empty() {
+            return self.without_replica(slot);
+        }
+        let chosen = self.choose(home, of);
         let Some(branch) = self.branch(home, chosen) else {
-            return self.to_primary(slot, Why::NoReplica);
+            return self.at_primary(slot, Why::NoReplica);
         };
         let client = &mut self.clients[slot];
-        if let Some(wait) = client.catch_up.take() {
+        if let Some(wait) = client.course.catch_up.take() {
             self.tallies.catch_up.observe(self.micros - wait.began);
         }
-        client.why = why;
+        client.course.why = why;
         Way::Line(branch)
     }
 
     fn without_replica(&mut self, slot: usize) -> Way {
         let pool = &self.pools[self.clients[slot].pool];
-        let standby = pool.home().is_some_and(|h| h.route == Route::Replica);
         match pool.tenant.config.routing.no_replica {
-            NoReplica::Primary if !standby => self.to_primary(slot, Why::NoReplica),
-            NoReplica::Primary | NoReplica::Error => Way::Refuse(no_replica()),
+            NoReplica::Primary => self.at_primary(slot, Why::NoReplica),
+            NoReplica::Error => Way::Refuse(no_replica()),
         }
     }
 
@@ -405,7 +467,7 @@ impl Worker {
         let writes = match pool.tenant.config.routing.consistency {
             _ if home.route == Route::Replica => None,
             Consistency::Tenant => Some(&*home.writes),
-            Consistency::Session => client.writes.as_deref(),
+            Consistency::Session => client.course.writes.as_deref(),
             Consistency::Bounded | Consistency::Eventual => None,
         };
         let mut needed = Lsn::default();
@@ -478,6 +540,7 @@ impl Worker {
     /// The read waits until one of these replicas has replayed what it needs.
     fn ask_replay(&mut self, slot: usize, serving: Replicas, needed: Lsn) -> Way {
         let asked = self.clients[slot]
+            .course
             .catch_up
             .as_ref()
             .and_then(|wait| wait.lsn);
@@ -490,6 +553,7 @@ impl Worker {
         }
         let client = &self.clients[slot];
         let left = client
+            .course
             .catch_up
             .as_ref()
             .map_or(0, |w| w.until.saturating_sub(self.now));
@@ -514,13 +578,13 @@ impl Worker {
             .config
             .routing
             .consistency_wait;
-        let before = client.catch_up.as_deref().copied();
+        let before = client.course.catch_up.as_deref().copied();
         let until = before.map_or(after_wait(self.now, wait), |w| w.until);
         if until <= self.now {
-            return Some(self.to_primary(slot, Why::Behind));
+            return Some(self.at_primary(slot, Why::Behind));
         }
         let client = &mut self.clients[slot];
-        client.catch_up = Some(Box::new(CatchUp {
+        client.course.catch_up = Some(Box::new(CatchUp {
             since: before.map_or(since, |w| w.since),
             lsn,
             until,
@@ -634,7 +698,7 @@ impl Worker {
             let of = &worker.pools[client.pool].tenant.config.cluster.name;
             let concerned = wait.lsn.is_none() && wait.since < id && of == cluster;
             if concerned && position.is_none() {
-                client.forced = Some(Why::Behind);
+                client.course.forced = Some(Why::Behind);
             }
             concerned
         });
@@ -659,7 +723,7 @@ impl Worker {
             {
                 continue;
             }
-            let wait = self.clients[slot].catch_up.as_deref().copied();
+            let wait = self.clients[slot].course.catch_up.as_deref().copied();
             if wait.is_some_and(|wait| may(self, slot, wait)) {
                 self.go_on(slot);
             } else {
@@ -670,10 +734,7 @@ impl Worker {
 
     /// A read has waited long enough.
     pub(super) fn caught_up_too_late(&mut self, slot: usize) {
-        let standby = self.pools[self.clients[slot].pool].home();
-        if standby.is_some_and(|h| h.route == Route::Primary) {
-            self.clients[slot].forced = Some(Why::Behind);
-        }
+        self.clients[slot].course.forced = Some(Why::Behind);
         self.go_on(slot);
     }
 }
@@ -683,13 +744,13 @@ impl Worker {
     pub(super) fn routed(&mut self, slot: usize, server: usize) {
         let client = &mut self.clients[slot];
         let held = &mut self.servers[server];
-        self.tallies.routed[client.why as usize] += 1;
+        self.tallies.routed[client.course.why as usize] += 1;
         if held.link.is_routed() {
             held.link.begin_silent();
             held.sent = Some(self.spare.pop().unwrap_or_default());
         }
         if self.pools[client.pool].tenant.config.routing.notice {
-            let reason = client.why.as_str();
+            let reason = client.course.why.as_str();
             let notice = Notice::new(format!("served by {} ({reason})", held.cancel.node));
             let mut told = Vec::new();
             notice.encode(&mut told);
@@ -729,12 +790,12 @@ impl Worker {
     pub(super) fn note_write(&mut self, slot: usize) {
         let client = &mut self.clients[slot];
         let pool = &self.pools[client.pool];
-        let Some(home) = pool.home().filter(|_| client.may_write) else {
+        let Some(home) = pool.home().filter(|_| client.course.may_write) else {
             return;
         };
         match pool.tenant.config.routing.consistency {
             Consistency::Session => {
-                let writes = client.writes.get_or_insert_default();
+                let writes = client.course.writes.get_or_insert_default();
                 writes.note(self.asked);
             }
             Consistency::Tenant | Consistency::Bounded | Consistency::Eventual => {}
@@ -768,6 +829,11 @@ fn disputed(nodes: &[NodeAddr]) -> ClientError {
         "{} say so; an operator must stop all but one",
         names.join(" and ")
     ))
+}
+
+fn not_yet() -> ClientError {
+    let text = "no replica has replayed what tenantry.position asks for";
+    ClientError::error(SqlState::UNAVAILABLE, text).with_hint("try again later, or at the primary")
 }
 
 fn no_replica() -> ClientError {

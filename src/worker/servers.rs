@@ -72,19 +72,20 @@ impl Worker {
     #[inline]
     pub(super) fn release(&mut self, slot: usize) {
         let now = self.now;
-        let server = &mut self.servers[slot];
-        let clients = &self.clients;
-        let pool = &mut self.pools[server.pool];
+        let server = &self.servers[slot];
+        let pool = &self.pools[server.pool];
         let surplus = pool.open > pool.limits().size;
         let outdated = server.generation != pool.generation || server.dies <= now;
         if server.doubtful.is_some() || outdated || surplus || pool.is_paused() {
             let why = self.why_not_again(slot);
             return self.close_server(slot, why);
         }
-        if pool.owes_catalog(now) && self.phase == Phase::Serving {
-            pool.catalog.begin(now);
+        if self.phase == Phase::Serving && self.reads_catalog(slot) {
             return self.own_query(slot, Purpose::Catalog);
         }
+        let server = &mut self.servers[slot];
+        let clients = &self.clients;
+        let pool = &mut self.pools[server.pool];
         let first = if pool.has_waiters() && !pool.holds_back() {
             pool.first(|w| clients.get(w.client).is_some_and(|c| c.waits(w)))
         } else {
@@ -117,6 +118,19 @@ impl Worker {
         if pool.idle.len() == 1 {
             self.list_idle(pool_slot);
         }
+    }
+
+    /// Whether it reads the catalog now: over a connection to the primary, unless clients ask for a
+    /// standby.
+    fn reads_catalog(&mut self, slot: usize) -> bool {
+        let pool = self.servers[slot].pool;
+        let home = self.home_of(pool);
+        let known = &self.pools[home];
+        if !known.owes_catalog(self.now) || (home != pool && !known.is_for_standbys()) {
+            return false;
+        }
+        self.pools[home].catalog.begin(self.now);
+        true
     }
 
     /// Why a free server connection is not lent again.
@@ -228,7 +242,9 @@ impl Worker {
         let fault = server.link.take_fault();
         if server.state == ServerState::Owned(Purpose::Catalog) {
             let pool_slot = server.pool;
-            let pool = &mut self.pools[pool_slot];
+            let home = self.home_of(pool_slot);
+            let server = &mut self.servers[slot];
+            let pool = &mut self.pools[home];
             pool.catalog.end();
             if let Some(rows) = server.link.take_listed().filter(|_| fault.is_none()) {
                 let rows = rows.iter().map(|(kind, name)| (&**kind, &**name));
@@ -366,7 +382,8 @@ impl Worker {
         held.stats.server_closed += 1;
         held.stats.server_lifetime_us += age;
         if was == ServerState::Owned(Purpose::Catalog) {
-            self.pools[pool].catalog.end();
+            let home = self.home_of(pool);
+            self.pools[home].catalog.end();
         }
         self.servers[slot].sent = None;
         if let ServerState::Idle { .. } = was {

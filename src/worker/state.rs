@@ -1,9 +1,10 @@
 //! Sessions that keep a server connection, and what is asked of it at the end of a transaction.
 
+use super::clients::ClientState;
 use super::run::Worker;
 use super::servers::ServerState;
 use crate::error::{ClientError, Severity};
-use crate::session::{Schema, too_many_pins};
+use crate::session::{Schema, not_on_a_replica, too_many_pins};
 
 impl Worker {
     /// The session has changed settings for good: from now on they follow it.
@@ -79,6 +80,12 @@ impl Worker {
         let Some(reason) = client.session.pin() else {
             return;
         };
+        if let ClientState::Leased(server) = client.state
+            && self.servers[server].link.is_routed()
+        {
+            // Its functions have left it: nothing could be refused before.
+            return self.close_client(slot, &not_on_a_replica(reason).as_fatal());
+        }
         if pool.pinned > pool.limits().pins() {
             // Its functions have left what keeps it where it is: nothing could be refused before.
             let error = ClientError {

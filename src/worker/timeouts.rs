@@ -63,11 +63,11 @@ impl Worker {
         let error = match client.state {
             ClientState::CatchingUp => return self.caught_up_too_late(slot),
             ClientState::Waiting => {
-                let error = self.pools[client.line].why_waited();
+                let error = self.pools[client.course.line].why_waited();
                 return self.refuse(slot, &error);
             }
             ClientState::Login | ClientState::Introducing(_) => {
-                let error = self.pools[client.line].why_waited();
+                let error = self.pools[client.course.line].why_waited();
                 ClientError {
                     severity: crate::error::Severity::Fatal,
                     ..error

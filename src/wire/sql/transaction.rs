@@ -178,7 +178,7 @@ fn is_unfit(name: &[u8]) -> bool {
     match name.first() {
         Some(b'l' | b'L' | b'n' | b'N' | b't' | b'T' | b's' | b'S' | b'p' | b'P') => {
             let is = |word: &&str| name.eq_ignore_ascii_case(word.as_bytes());
-            WORDS.iter().any(|word| is(word)) || PREFIXES.iter().any(|prefix| starts(prefix))
+            WORDS.iter().any(is) || PREFIXES.iter().any(starts)
         }
         _ => false,
     }
