@@ -90,8 +90,10 @@ impl Link {
 
     /// Appends what finds out what the session's transaction has left.
     pub fn put_inquiry(&mut self, session: &mut Session, out: &mut Vec<u8>) {
-        // What the session wants set first waits for the answer, and so does its next request.
-        self.awaiting = session.restarts() || !Rc::ptr_eq(&self.settings, session.settings());
+        // What the session wants set first waits for the answer, and so does its next request; one
+        // that may not belong to this standby waits, too.
+        self.awaiting =
+            self.routed || session.restarts() || !Rc::ptr_eq(&self.settings, session.settings());
         let inquiry = session.inquire();
         let mut sql = Vec::new();
         inquiry.put(&mut sql);
