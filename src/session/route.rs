@@ -249,7 +249,10 @@ impl Session {
             _ => self.opening.as_ref().map(|o| (o.modes, false)),
         };
         match opened {
-            Some((modes, opens)) => self.aim_block(modes, opens || fits_standby(text)),
+            Some((modes, opens)) => {
+                let fits = opens || fits_standby(text);
+                self.aim_block(modes, fits && self.ends_with_block(input))
+            }
             None if self.reads_by_default() => {
                 if reads_alone(text) && is_batch_of(self, input, reads_alone) {
                     Why::Default
@@ -286,6 +289,45 @@ impl Session {
         } else {
             why
         }
+    }
+}
+
+impl Session {
+    /// Whether nothing follows the end of the block in the batch that the input begins with: that
+    /// could write, but is served where the batch is. One that is not here as a whole may have more.
+    fn ends_with_block(&self, input: &[u8]) -> bool {
+        let (mut at, mut ended) = (0, false);
+        while let Some(head) = next_header(&input[at..]).ok().flatten() {
+            let rest = &input[at..];
+            if rest.len() < head.total {
+                return false;
+            }
+            match head.tag {
+                b'Q' => return at == 0 && !ends_within(self.text_of(rest).unwrap_or_default()),
+                b'F' => return at == 0,
+                b'S' => return true,
+                b'P' | b'B' => {
+                    let text = self.text_in_batch(&input[..at], rest).unwrap_or_default();
+                    let ends = matches!(block(text), Some(Block::Commits | Block::RollsBack));
+                    if ended && !ends {
+                        return false;
+                    }
+                    ended |= ends;
+                }
+                _ => {}
+            }
+            at += head.total;
+        }
+        // A Flush or nothing at all is its end so far.
+        !ended
+    }
+}
+
+/// Whether a text is of several statements, some of which may end the block.
+fn ends_within(text: &[u8]) -> bool {
+    text.contains(&b';') && {
+        let found = survey(text);
+        found.several() && found.transacts()
     }
 }
 
@@ -348,16 +390,16 @@ impl Session {
         }
         let (_portal, rest) = crate::wire::frame::cstr(input.get(HEADER..head.total)?)?;
         let (name, _) = crate::wire::frame::cstr(rest)?;
-        let mut at = 0;
+        let (mut at, mut parsed) = (0, None);
         while let Some(head) = next_header(&before[at..]).ok().flatten() {
             let body = before.get(at + HEADER..at + head.total)?;
             if head.tag == b'P' && crate::wire::frame::cstr(body)?.0 == name {
-                // It was looked at where it was parsed.
-                return self.text_of(&before[at..]);
+                // It was looked at where it was parsed. The last one counts.
+                parsed = Some(at);
             }
             at += head.total;
         }
-        self.text_of(input)
+        self.text_of(parsed.map_or(input, |at| &before[at..]))
     }
 }
 
