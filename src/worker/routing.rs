@@ -400,6 +400,8 @@ impl Worker {
             return Way::Refuse(disputed(nodes));
         }
         client.course.why = why;
+        // What is sent behind a read may be served with it, and may write.
+        client.course.may_write = true;
         Way::Line(client.pool)
     }
 
@@ -602,12 +604,16 @@ impl Worker {
         let pool = &mut self.pools[home];
         match (pool.tenant.config.routing.balance, &mut pool.part) {
             (Balance::RoundRobin, Part::Home(home)) => home.next_in_turn(of),
-            _ => self.least_used(home, of),
+            _ => {
+                let least = self.least_used(home, of);
+                let home = self.pools[home].home_mut();
+                home.map_or(0, |home| home.next_in_turn(least))
+            }
         }
     }
 
-    /// The one with the fewest server connections in use, beside its share.
-    fn least_used(&self, home: usize, of: Replicas) -> usize {
+    /// Those with the fewest server connections in use, beside their shares.
+    fn least_used(&self, home: usize, of: Replicas) -> Replicas {
         let load = |at: &usize| {
             let known = self.pools[home].home()?;
             let share = known.replicas()[*at].share;
@@ -617,7 +623,9 @@ impl Worker {
             });
             Some((used as u64 + 1) * 1_000_000 / u64::from(share.max(1)))
         };
-        of.iter().min_by_key(load).unwrap_or_default()
+        let least = of.iter().map(|at| load(&at)).min();
+        let bits = of.iter().filter(|at| Some(load(at)) == least);
+        Replicas(bits.map(|at| 1 << at).sum())
     }
 
     /// The pool of connections to a replica, made if it is new.
