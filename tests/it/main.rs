@@ -27,6 +27,7 @@ mod matrix;
 mod pools;
 mod prepared;
 mod reload;
+mod replicas;
 mod replication;
 mod slots;
 mod sockets;

@@ -12,4 +12,5 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod replicated;
+pub mod replicas;
 pub mod script;

@@ -35,16 +35,21 @@ impl Database {
 
     /// A fresh database on the shared server.
     pub fn fresh() -> Self {
+        Self::fresh_on(server())
+    }
+
+    /// A fresh database on that server.
+    pub fn fresh_on(server: &Cluster) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let sql = format!(
             "CREATE ROLE {name} LOGIN PASSWORD '{}';\nCREATE DATABASE {name} OWNER {name};",
             Self::PASSWORD
         );
-        server().psql("postgres", &sql).expect("a fresh database");
+        server.psql("postgres", &sql).expect("a fresh database");
         Self {
             name,
-            port: server().port(),
+            port: server.port(),
         }
     }
 
