@@ -31,7 +31,13 @@ impl Worker {
                 self.doom(&[slot], |_| Some(removed()));
                 continue;
             }
+            let before = Arc::clone(&self.pools[slot].tenant.config.cluster);
             let moved = self.pools[slot].reconfigure(Arc::clone(tenant));
+            if !moved && before != tenant.config.cluster {
+                // Of replicas that are no more nobody tells.
+                let view = self.around.health.view(&before.name);
+                self.see(slot, view);
+            }
             if moved {
                 self.settle_at(slot);
                 for server in self.pools[slot].idle.clone() {

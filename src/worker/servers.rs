@@ -130,6 +130,10 @@ impl Worker {
             return false;
         }
         self.pools[home].catalog.begin(self.now);
+        if home != pool {
+            // Its line waits for the answer as the home's would.
+            self.pools[pool].catalog.begin(self.now);
+        }
         true
     }
 
@@ -244,6 +248,7 @@ impl Worker {
             let pool_slot = server.pool;
             let home = self.home_of(pool_slot);
             let server = &mut self.servers[slot];
+            self.pools[pool_slot].catalog.end();
             let pool = &mut self.pools[home];
             pool.catalog.end();
             if let Some(rows) = server.link.take_listed().filter(|_| fault.is_none()) {
@@ -384,6 +389,7 @@ impl Worker {
         if was == ServerState::Owned(Purpose::Catalog) {
             let home = self.home_of(pool);
             self.pools[home].catalog.end();
+            self.pools[pool].catalog.end();
         }
         self.servers[slot].sent = None;
         if let ServerState::Idle { .. } = was {

@@ -11,6 +11,6 @@ pub mod patience;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
-pub mod replicated;
 pub mod replicas;
+pub mod replicated;
 pub mod script;
