@@ -47,6 +47,8 @@ struct Connected {
 }
 
 struct Times {
+    /// The last probe was due, with or without a login.
+    ticked: Instant,
     /// The last attempt began.
     begun: Option<Instant>,
     /// The next one begins.
@@ -59,6 +61,7 @@ struct Times {
 
 impl Attendant {
     pub(super) fn new(node: Arc<Node>, inner: Weak<Inner>, connectors: Arc<Connectors>) -> Self {
+        let now = Instant::now();
         Self {
             node,
             inner,
@@ -67,8 +70,9 @@ impl Attendant {
             link: None,
             refused: None,
             times: Times {
+                ticked: now,
                 begun: None,
-                due: Instant::now(),
+                due: now,
                 polled: None,
                 again: None,
             },
@@ -106,8 +110,7 @@ impl Attendant {
             self.hurry(now);
         }
         // The interval may have become shorter.
-        let due = self.times.begun.map(|at| at + self.node.interval());
-        self.times.due = due.into_iter().fold(self.times.due, Instant::min);
+        self.times.due = self.times.due.min(self.times.ticked + self.node.interval());
         if self.times.again.is_some_and(|at| at <= now) {
             let inner = self.inner.upgrade();
             self.times.again = inner.and_then(|i| i.pass(&self.node));
@@ -152,6 +155,7 @@ impl Attendant {
     /// Asks how the node is, over a new connection if there is none.
     async fn probe(&mut self) {
         let now = Instant::now();
+        self.times.ticked = now;
         self.times.due = now + self.node.interval();
         if self.link.is_none() {
             if let Some((watched, login)) = self.choose_login() {

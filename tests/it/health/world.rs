@@ -82,7 +82,7 @@ pub struct World {
     pub health: Health,
     /// All views that were told.
     told: Arc<Mutex<Vec<Arc<ClusterView>>>>,
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 impl World {
@@ -104,7 +104,7 @@ impl World {
         Self {
             health,
             told,
-            _runtime: runtime,
+            runtime,
         }
     }
 
@@ -130,6 +130,14 @@ impl World {
             connect_query: "not for probes".into(),
             connect_timeout: Duration::from_secs(5),
         });
+    }
+
+    /// Waits until another task had its turn: the only thread of the runtime is not taken.
+    pub fn breathe(&self) {
+        let (sender, receiver) = sync_channel(1);
+        self.runtime.spawn(async move { sender.send(()) });
+        let turn = receiver.recv_timeout(Duration::from_secs(20));
+        turn.expect("tasks have their turn");
     }
 
     pub fn is_primary(&self, server: &Cluster) -> bool {
