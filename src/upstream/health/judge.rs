@@ -127,7 +127,7 @@ impl Judge {
             let is_primary =
                 matches!(self.verdict.primary(), Primary::Node(n) if n == self.members[at].node);
             if is_primary {
-                self.members[at].gauges.set_replayed(Lsn(0));
+                self.members[at].lead();
                 continue;
             }
             let state = self.judged(&self.members[at]);

@@ -237,6 +237,15 @@ fn one_that_comes_back_gets_its_share_step_by_step() {
 }
 
 #[test]
+fn one_that_is_promoted_on_its_way_back_waits_for_no_more_steps() {
+    let mut court = Court::settled();
+    court.fails("b", Failure::Unreachable);
+    assert!(court.says("b", standby(1, 1000)).again.is_some());
+    court.fails("a", Failure::Unreachable);
+    assert_eq!(court.says("b", primary(2, 1000)).again, None);
+}
+
+#[test]
 fn lag_is_how_long_the_primarys_word_is_not_reached() {
     let mut court = Court::settled();
     court.pass(SECOND);

@@ -102,6 +102,12 @@ impl Member {
         }
     }
 
+    /// It is the primary: nobody reads here as from a replica.
+    pub(super) fn lead(&mut self) {
+        self.gauges.set_replayed(Lsn(0));
+        self.ramp = Ramp::Full;
+    }
+
     /// Takes a state and tells it, with the share that goes with it.
     pub(super) fn serve(
         &mut self,

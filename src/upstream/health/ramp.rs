@@ -64,7 +64,8 @@ impl Ramp {
         let Self::Since(since) = self else {
             return None;
         };
-        Some(since + STEP * (steps(since, now) + 1))
+        let next = since + STEP * (steps(since, now) + 1);
+        (next > now).then_some(next)
     }
 }
 
