@@ -37,6 +37,8 @@ impl Servers {
     }
 
     pub fn with(builder: Builder, replicas: usize) -> Self {
+        // What one that follows later still needs.
+        let builder = builder.setting("wal_keep_size", "256MB");
         let primary = builder.start().expect("a primary");
         primary.psql("postgres", ROLES).expect("roles");
         let replicas = std::thread::scope(|scope| {
