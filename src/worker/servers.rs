@@ -454,7 +454,8 @@ fn fits(link: &Link, settings: &Settings) -> bool {
 
 /// What a client is told whose server connection is gone.
 fn lost(link: &Link, why: &str) -> ClientError {
-    if link.commit_in_flight() {
+    // At a standby nothing is committed.
+    if link.commit_in_flight() && !link.is_routed() {
         let text = "the server connection was lost while a COMMIT was in flight";
         return ClientError::fatal(SqlState::UNKNOWN_OUTCOME, text)
             .with_hint("find out whether the transaction took effect before repeating it");
