@@ -21,13 +21,15 @@ session-state: prerequisites-session-state
 	TENANTRY_BLESS=1 TENANTRY_PGBOUNCER=$$(PATH="$$PATH:/usr/sbin" command -v pgbouncer) \
 		cargo test --locked --test it matrix -- --nocapture
 
-# A hostile day and a year of reloads in full: some twenty minutes.
+# A hostile day, a year of reloads and replicas in trouble, in full: some twenty-five minutes.
 endurance: prerequisites-test
 	cargo build --release --locked
 	TENANTRY_BINARY=$(CURDIR)/target/release/tenantry TENANTRY_HOSTILITY=full \
 		cargo test --locked --test hostility -- --nocapture
 	TENANTRY_BINARY=$(CURDIR)/target/release/tenantry TENANTRY_RELOADS=5000 \
 		cargo test --locked --test year -- --nocapture
+	TENANTRY_BINARY=$(CURDIR)/target/release/tenantry TENANTRY_REPLICAS=full \
+		cargo test --locked --test replicas -- --nocapture
 
 # What a change must pass besides its tests.
 check: prerequisites-check
