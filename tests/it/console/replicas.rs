@@ -134,7 +134,7 @@ fn replicas_nodes_and_servers_show_who_serves() {
 #[test]
 fn one_row_a_database_and_user_counts_all_nodes() {
     let pair = Pair::shared();
-    let mut world = World::new(pair, "");
+    let mut world = World::new(pair, "[routing]\nconsistency_wait = '20s'");
     let mut client = world.client();
     let totals = |console: &mut Console, counts: &[&str]| {
         let row = console.row("SHOW STATS_TOTALS", "database", "acme");
