@@ -67,7 +67,7 @@ const fn slot(hash: u32, slots: usize) -> usize {
 }
 
 impl<const N: usize> Names<N> {
-    const fn new(text: &'static [u8]) -> Self {
+    pub(super) const fn new(text: &'static [u8]) -> Self {
         let mut slots = [0_u32; N];
         let (mut at, mut start, mut hash) = (0, 0, 0);
         while at < text.len() {
