@@ -26,11 +26,16 @@ use super::words;
 
 /// Longest text that is parsed, in bytes.
 pub const LONGEST: usize = 16 * 1024;
+/// Most words, numbers, strings and signs in it: each costs up to a microsecond, which all that the
+/// worker serves wait for.
+const MOST_TOKENS: usize = 2_000;
+/// Longest text in which they cannot be counted to the end, as an escape may mean one thing or another.
+const LONGEST_DOUBTFUL: usize = 4 * 1024;
 
 /// Why a text goes to the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unfit {
-    /// Longer than [`LONGEST`].
+    /// Longer than [`LONGEST`], or of too many parts.
     TooLarge,
     /// PostgreSQL's parser refuses it, or it is nested too deep.
     Unparsable,
@@ -165,6 +170,7 @@ pub fn reads_only(text: &[u8]) -> Result<Reading, Unfit> {
     if text.len() > LONGEST {
         return Err(Unfit::TooLarge);
     }
+    skim(text)?;
     parse(std::str::from_utf8(text).map_err(|_| Unfit::Unparsable)?)
 }
 
@@ -189,6 +195,24 @@ pub fn may_read(text: &[u8]) -> bool {
         ),
         _ => false,
     }
+}
+
+/// Finds what stands behind the end of the first statement, so that the parser is not shown all of
+/// SQL, and what has too much in it. Where the lexer has doubts, the tree tells.
+fn skim(text: &[u8]) -> Result<(), Unfit> {
+    let mut lexer = Lexer::new(text);
+    let (mut seen, mut ended) = (false, false);
+    for _ in 0..MOST_TOKENS {
+        match lexer.next().kind {
+            Kind::End => return Ok(()),
+            Kind::Doubt if text.len() > LONGEST_DOUBTFUL => break,
+            Kind::Doubt => return Ok(()),
+            Kind::Semicolon => ended = seen,
+            _ if ended => return Err(Unfit::Several),
+            _ => seen = true,
+        }
+    }
+    Err(Unfit::TooLarge)
 }
 
 #[cfg(feature = "pg_query")]
