@@ -22,6 +22,19 @@ pub fn sql(data: &[u8]) {
     assert_eq!(found, survey(&padded));
     pins_behind(data);
     others(data);
+    reads(data);
+}
+
+/// What may go to a standby leaves nothing behind, as far as the other reader can tell, and is found so
+/// again with a hint in front of it.
+fn reads(text: &[u8]) {
+    let hinted = [b"/* tenantry: primary */", text].concat();
+    assert_eq!(sql::hint(&hinted), Some(sql::Hint::Primary));
+    let reading = sql::reads_only(text);
+    if reading.is_ok() {
+        assert!(sql::may_read(text) && !survey(text).several());
+        assert_eq!(reading, sql::reads_only(&hinted));
+    }
 }
 
 /// What pins is found behind any text, unless that is one that the server cannot read: it runs no
