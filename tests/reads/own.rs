@@ -142,6 +142,11 @@ pub(crate) const LINES: &[Line] = &[
     fails("SELECT calls_calls(1)", Unfit::Function, READ_ONLY),
     fails("SELECT standard_written(1)", Unfit::Function, READ_ONLY),
     fails("SELECT through_view()", Unfit::Function, READ_ONLY),
+    doubt(
+        "SELECT through_activity() > 0",
+        Unfit::Function,
+        "activity of one server",
+    ),
     // Operators, casts, domains.
     replica("SELECT 1 === '1', 1 OPERATOR(s.===) '2'"),
     fails("SELECT 1 ##== '1'", Unfit::Operator, READ_ONLY),

@@ -90,6 +90,8 @@ CREATE MATERIALIZED VIEW kept AS SELECT id, random() < 2 AS sure FROM people;
 CREATE VIEW over_kept AS SELECT id, sure FROM kept;
 CREATE FUNCTION through_view() RETURNS bigint STABLE LANGUAGE sql AS 'SELECT number FROM s.drawing';
 
+CREATE FUNCTION through_activity() RETURNS bigint STABLE LANGUAGE sql AS 'SELECT count(*) FROM pg_stat_activity';
+
 CREATE UNLOGGED TABLE scratch (id int);
 CREATE VIEW over_scratch AS SELECT id FROM scratch;
 CREATE TABLE half (id int, part int) PARTITION BY LIST (part);

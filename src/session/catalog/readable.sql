@@ -4,7 +4,7 @@ builtin AS (
   SELECT oid, proname FROM pg_proc
   WHERE oid < 16384 AND (provolatile = 'v' OR proname ~ $r$^(pg_stat_get_.*|pg_(backend_pid|postmaster_start_time|conf_load_time|current_snapshot|current_xact_id.*|my_temp_schema|is_other_temp_schema|show_all_settings|cursor|prepared_statement|listening_channels|tablespace_location|tablespace_databases)|inet_(client|server)_.*|txid_current.*|version|.*_to_xml.*)$$r$)),
 speaking AS (
-  SELECT oid FROM pg_class
+  SELECT oid, relname FROM pg_class
   WHERE relnamespace = 'pg_catalog'::regnamespace AND oid < 16384 AND relkind = 'v'
     AND relname !~ '^pg_(group|indexes|matviews|policies|publication_tables|roles|rules|seclabels|shadow|stats|stats_ext|stats_ext_exprs|tables|user|user_mappings|views)$'),
 own AS (
@@ -15,6 +15,15 @@ own AS (
     AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)),
 mentioned (oid, word) AS MATERIALIZED (
   SELECT DISTINCT o.oid, m[1] FROM own o, regexp_matches(o.source, '\w+', 'g') m WHERE o.provolatile <> 'v'),
+mention (class, object, own) AS MATERIALIZED (
+  SELECT 'pg_proc'::regclass::oid, p.oid, m.oid FROM mentioned m JOIN pg_proc p ON lower(p.proname::text) = m.word
+  WHERE p.oid >= 16384
+  UNION ALL
+  SELECT 'pg_class'::regclass, c.oid, m.oid FROM mentioned m JOIN pg_class c ON lower(c.relname::text) = m.word
+  WHERE c.oid >= 16384),
+handled (type, function) AS MATERIALIZED (
+  SELECT t.oid, f FROM pg_type t, unnest(ARRAY[typinput, typoutput, typreceive, typsend, typmodin, typmodout]::oid[]) f
+  WHERE f >= 16384),
 expression (class, object, nodes) AS MATERIALIZED (
   SELECT 'pg_rewrite'::regclass::oid, r.oid, r.ev_action::text FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
   WHERE c.relkind = 'v' AND r.ev_type = '1' AND r.oid >= 16384
@@ -27,6 +36,8 @@ seeds (class, object) AS (
   UNION
   SELECT 'pg_proc'::regclass, m.oid FROM mentioned m JOIN builtin b ON b.proname = m.word
   WHERE m.word NOT IN ('system', 'bernoulli', 'version')
+  UNION
+  SELECT 'pg_proc'::regclass, m.oid FROM mentioned m JOIN speaking s ON s.relname = m.word
   UNION
   SELECT 'pg_class'::regclass, oid FROM pg_class
   WHERE oid >= 16384 AND (relkind = 'f' OR relpersistence = 'u' AND relkind IN ('r', 'm', 'p', 'S'))
@@ -67,7 +78,7 @@ reached (class, object) AS (
       UNION ALL
       SELECT reltype FROM pg_class WHERE r.class = 'pg_class'::regclass AND oid = r.object AND relkind = 'c'
       UNION ALL
-      SELECT oid FROM pg_type WHERE r.class = 'pg_proc'::regclass AND r.object IN (typinput, typoutput, typreceive, typsend, typmodin, typmodout)
+      SELECT type FROM handled WHERE r.class = 'pg_proc'::regclass AND function = r.object
     ) AS x (type)
     UNION ALL
     SELECT 'pg_amop'::regclass, oid FROM pg_amop
@@ -76,11 +87,7 @@ reached (class, object) AS (
     SELECT 'pg_amproc'::regclass, p.oid FROM pg_amproc p JOIN pg_opfamily f ON f.oid = p.amprocfamily
     WHERE r.class = 'pg_proc'::regclass AND p.amproc = r.object AND f.opfmethod IN (403, 405)
     UNION ALL
-    SELECT 'pg_proc'::regclass, m.oid FROM mentioned m
-    WHERE r.class IN ('pg_proc'::regclass, 'pg_class'::regclass)
-      AND m.word = (CASE r.class
-        WHEN 'pg_proc'::regclass THEN (SELECT lower(proname) FROM pg_proc WHERE oid = r.object)
-        ELSE (SELECT lower(relname) FROM pg_class WHERE oid = r.object) END)::text
+    SELECT 'pg_proc'::regclass, m.own FROM mention m WHERE m.class = r.class AND m.object = r.object
   ) AS more),
 callable AS (
   SELECT p.* FROM pg_proc p JOIN reached ON class = 'pg_proc'::regclass AND object = p.oid
