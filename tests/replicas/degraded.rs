@@ -100,6 +100,7 @@ fn lasts() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one trouble after the other")]
 fn a_replica_in_trouble_costs_a_client_no_more_than_its_limits() {
     let _alone = alone();
     let trio = Trio::start(&[]);

@@ -109,7 +109,7 @@ impl Load {
     /// connection has ended.
     fn one(&self, client: &mut Client, id: u64) -> (Fate, bool) {
         let insert = format!("INSERT INTO acks VALUES ({id})");
-        if id % 2 == 0 {
+        if id.is_multiple_of(2) {
             let form = if id % 4 == 0 {
                 Frames::default().query(&insert)
             } else {

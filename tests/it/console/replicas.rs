@@ -74,7 +74,7 @@ fn read(client: &mut Client) -> String {
 #[test]
 fn replicas_nodes_and_servers_show_who_serves() {
     let pair = Pair::shared();
-    let mut world = World::new(pair, "");
+    let mut world = World::new(pair, "[routing]\nconsistency_wait = '20s'");
     let (primary, replica) = (pair.primary_node(), pair.replica_node());
     let mut client = world.client();
     client.query("CREATE TABLE t ()");
@@ -205,7 +205,7 @@ fn who_waits_for_a_replica_is_seen_waiting() {
 #[test]
 fn pause_cluster_waits_for_replicas_too() {
     let pair = Pair::shared();
-    let mut world = World::new(pair, "");
+    let mut world = World::new(pair, "[routing]\nconsistency_wait = '20s'");
     let (mut busy, mut next) = (world.client(), world.client());
     assert_eq!(read(&mut next), "t");
     busy.query("BEGIN READ ONLY");

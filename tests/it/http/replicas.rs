@@ -53,7 +53,7 @@ impl World {
 
 #[test]
 fn transactions_are_counted_by_where_they_went_and_why() {
-    let world = World::new(Pair::shared(), "");
+    let world = World::new(Pair::shared(), "[routing]\nconsistency_wait = '20s'");
     let mut client = world.client();
     for sql in ["CREATE TABLE t ()", "SELECT 1", "SELECT 2"] {
         client.query(sql);

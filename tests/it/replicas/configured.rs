@@ -17,11 +17,11 @@ fn with_listener(routing: &str) -> (Tenant, SocketAddr) {
         "listen = ['127.0.0.1:0', { address = '127.0.0.1:0', route = 'replica' }]",
     );
     let proxy = crate::support::proxy::Proxy::start(&text);
-    let tcp = proxy.app.addresses().iter().filter_map(|a| match a {
+    let mut tcp = proxy.app.addresses().iter().filter_map(|a| match a {
         ListenAddr::Tcp(address) => Some(*address),
         ListenAddr::Unix(_) => None,
     });
-    let second = tcp.skip(1).next().unwrap();
+    let second = tcp.nth(1).unwrap();
     (Tenant { database, proxy }, second)
 }
 

@@ -165,7 +165,7 @@ pub struct Served {
 /// Where it was begun again, the last one counts.
 pub fn served(reply: &Reply) -> Option<(u16, String)> {
     let told = reply.0.iter().filter(|m| m.tag == b'N');
-    told.filter_map(notice).last()
+    told.rev().find_map(notice)
 }
 
 /// What a notice says of who has served.

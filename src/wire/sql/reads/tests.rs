@@ -174,7 +174,6 @@ const PLACES: &[&str] = &[
 ];
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table")]
 fn a_call_is_found_wherever_an_expression_may_stand() {
     for text in PLACES {
         assert_eq!(fate(text), Err(Unfit::Volatile), "{text}");
