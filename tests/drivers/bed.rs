@@ -1,5 +1,6 @@
 //! Starts PostgreSQL and the proxy, and runs `tests/drivers/run` against both: directly, through
-//! the proxy over TLS, and (two of the drivers) through the proxy in plain text.
+//! the proxy over TLS, (three of them) through the proxy in plain text, and through the proxy before
+//! two replicas.
 //!
 //! Arguments are names of drivers; none means all.
 
@@ -48,38 +49,91 @@ fn run(names: &[String]) -> anyhow::Result<()> {
         password: "client",
         database: "acme",
     };
+    let mut failed = Vec::new();
+    let (before_replicas, others): (Vec<String>, Vec<String>) =
+        names.iter().cloned().partition(|name| name == "replicas");
+    if before_replicas.is_empty() || !others.is_empty() {
+        failed.extend(without_replicas(
+            &others,
+            (&directly, &proxied),
+            files.path(),
+        )?);
+    }
+    if chosen(names, "replicas") && !replicas(&server, files.path())? {
+        failed.push("before replicas");
+    }
+    ensure!(failed.is_empty(), "failed: {}", failed.join("; "));
+    println!("drivers: passed directly and through the proxy");
+    Ok(())
+}
+
+/// The drivers before one server, and what has failed.
+fn without_replicas(
+    names: &[String],
+    (directly, proxied): (&Target, &Target),
+    files: &Path,
+) -> anyhow::Result<Vec<&'static str>> {
+    let mut failed = Vec::new();
     let plain: Vec<String> = PLAIN_TOO
         .iter()
         .map(|n| (*n).to_owned())
         .filter(|n| chosen(names, n))
         .collect();
-    let mut failed = Vec::new();
     if !scripts(
         "directly",
-        &directly,
+        directly,
         names,
         &[("DIRECT", "1"), ("PGSSLMODE", "disable")],
     )? {
         failed.push("directly");
     }
-    let ca = files.path().join("ca.crt").display().to_string();
+    let ca = files.join("ca.crt").display().to_string();
     let tls = [("PGSSLMODE", "verify-full"), ("PGSSLROOTCERT", ca.as_str())];
-    if !scripts("through the proxy, TLS", &proxied, names, &tls)? {
+    if !scripts("through the proxy, TLS", proxied, names, &tls)? {
         failed.push("through the proxy, TLS");
     }
     if !plain.is_empty()
         && !scripts(
             "through the proxy",
-            &proxied,
+            proxied,
             &plain,
             &[("PGSSLMODE", "disable")],
         )?
     {
         failed.push("through the proxy");
     }
-    ensure!(failed.is_empty(), "failed: {}", failed.join("; "));
-    println!("drivers: passed directly and through the proxy");
-    Ok(())
+    Ok(failed)
+}
+
+/// The drivers before two replicas of the same server.
+fn replicas(primary: &Cluster, files: &Path) -> anyhow::Result<bool> {
+    let [one, two] = [primary.start_replica()?, primary.start_replica()?];
+    let replicas = format!(
+        "replicas = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\nmax_connections = 20",
+        one.port(),
+        two.port()
+    );
+    let text = config(primary.port())
+        .replace("max_connections = 40", &replicas)
+        .replace(
+            "[[cluster]]",
+            "[routing]\nconsistency = \"eventual\"\n[[cluster]]",
+        );
+    let config = tenantry::config::parse(&text, &files.join("t"), &|_| None)?;
+    let app = App::start(config)?;
+    let proxied = Target {
+        port: app.tcp_address().context("a TCP address")?.port(),
+        password: "client",
+        database: "acme",
+    };
+    let port = primary.port().to_string();
+    let plain = [("PGSSLMODE", "disable"), ("PRIMARY_PORT", port.as_str())];
+    scripts(
+        "before replicas",
+        &proxied,
+        &["replicas".to_owned()],
+        &plain,
+    )
 }
 
 /// Where scripts connect to.

@@ -110,7 +110,7 @@ impl Load {
     fn one(&self, client: &mut Client, id: u64) -> (Fate, bool) {
         let insert = format!("INSERT INTO acks VALUES ({id})");
         if id.is_multiple_of(2) {
-            let form = if id % 4 == 0 {
+            let form = if id.is_multiple_of(4) {
                 Frames::default().query(&insert)
             } else {
                 Frames::default().run(&insert).sync()
