@@ -8,6 +8,9 @@ use super::reader::{Section, Value};
 use super::{Cluster, Monitor, Replica, UpstreamTls, UpstreamTlsMode, keys, value};
 use crate::types::{ClusterName, DbName, NodeAddr, RoleName, Secret};
 
+/// Replicas of one cluster: routing keeps a bit for each.
+const MOST_REPLICAS: usize = 64;
+
 /// How often nodes are asked how they are.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -76,6 +79,9 @@ fn replicas(s: &mut Section<'_>, primary: Option<&NodeAddr>) -> Vec<Replica> {
             }
             replicas.push(replica);
         }
+    }
+    if replicas.len() > MOST_REPLICAS {
+        s.error("replicas", format!("must be at most {MOST_REPLICAS}"));
     }
     replicas
 }

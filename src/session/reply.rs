@@ -459,7 +459,14 @@ impl Replies<'_> {
             .expected
             .front()
             .is_some_and(Expected::is_swallowed);
-        self.link.fatal |= told && is_fatal(body);
+        if told && is_fatal(body) {
+            if self.session.is_some() {
+                self.link.fatal = true;
+            } else {
+                // Nobody has heard it: whoever got this server connection would not know why it ends.
+                self.link.fault = Some(body.into());
+            }
+        }
         self.link.copy = CopyIn::None;
         match self.link.expected.front_mut() {
             Some(Expected::Query(By::Proxy) | Expected::Listing(_)) => {
@@ -585,6 +592,18 @@ mod tests {
         let session = None;
         let read = Replies { session, link }.read(&input, &mut Flow::new(&input, &mut out));
         assert_eq!(read, Ok(input.len()));
+    }
+
+    #[test]
+    fn a_server_that_says_fatal_while_nobody_has_it_is_lent_no_more() {
+        let settings = SettingsTable::default();
+        let mut link = Link::new(std::rc::Rc::clone(settings.none()), Vec::new());
+        answer(&mut link, b'E', b"SFATAL\0VFATAL\0C57P01\0\0");
+        assert!(link.has_fault(), "its worker closes it");
+        assert!(
+            !link.said_fatal(),
+            "who had it next would not know why it ends"
+        );
     }
 
     #[test]

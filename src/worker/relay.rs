@@ -438,7 +438,7 @@ impl Worker {
         match server.state {
             ServerState::Leased(client) => self.replied(client, slot),
             ServerState::Owned(_) if server.link.at_rest() => self.own_query_done(slot),
-            ServerState::Idle { .. } if !server.link.at_rest() => {
+            ServerState::Idle { .. } if !server.link.at_rest() || server.link.has_fault() => {
                 self.server_lost(slot, "it spoke unasked");
             }
             ServerState::Owned(_) | ServerState::Idle { .. } | ServerState::Closing => {}
