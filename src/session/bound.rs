@@ -113,7 +113,7 @@ impl Session {
                 } else if survey.sets() {
                     self.carry_restated(statement.text())
                 } else if survey.effect == Effect::DiscardAll && !self.start.list().is_empty() {
-                    Some(SettingChange::Discard)
+                    Some(self.note_sent(SettingChange::Discard))
                 } else if survey.resets() && !survey.several() {
                     Some(self.carry_reset())
                 } else {

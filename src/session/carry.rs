@@ -20,7 +20,7 @@ pub(super) const MOST: usize = 64;
 pub(super) struct Changes {
     /// Made, but their transaction may still take them back.
     pending: Vec<SettingChange>,
-    /// Sent since the last time, made or not yet.
+    /// Sent, in that order: not answered yet, or made in a transaction that is not over.
     sent: Vec<SettingChange>,
     /// For good.
     pub(super) settled: Vec<SettingChange>,
@@ -30,6 +30,14 @@ pub(super) struct Changes {
     pub(super) since: Option<u32>,
     /// To be asked for when the transaction is over.
     pub(super) asked: Vec<String>,
+}
+
+impl Changes {
+    /// What was sent is answered, but for the last ones.
+    fn forget_answered(&mut self, due: usize) {
+        let answered = self.sent.len().saturating_sub(due);
+        self.sent.drain(..answered);
+    }
 }
 
 /// Ends the text of a SET that stands for the client's RESET.
@@ -55,7 +63,7 @@ impl Session {
         Some(self.note_sent(change))
     }
 
-    /// As [`Session::carry`], for RESET ALL by the extended protocol.
+    /// As [`Session::carry`], for a sole RESET ALL.
     pub(super) fn carry_reset(&mut self) -> SettingChange {
         self.parse_for_itself();
         self.expect_changes();
@@ -120,7 +128,8 @@ impl Session {
         Some(self.note_sent(SettingChange::Restated(name)))
     }
 
-    fn note_sent(&mut self, change: SettingChange) -> SettingChange {
+    /// Each is expected, too: [`Link::changes_due`].
+    pub(super) fn note_sent(&mut self, change: SettingChange) -> SettingChange {
         let changes = self.changes.get_or_insert_default();
         changes.sent.push(change.clone());
         change
@@ -225,22 +234,23 @@ impl Session {
         changes.settled = vec![how];
     }
 
-    /// The transaction was taken back.
+    /// The transaction was taken back. `due`: changes that were sent behind it.
     #[inline]
-    pub(super) fn unchange(&mut self) {
+    pub(super) fn unchange(&mut self, due: usize) {
         if let Some(changes) = &mut self.changes {
             self.verify |= !changes.asked.is_empty();
             changes.pending.clear();
-            changes.sent.clear();
+            changes.forget_answered(due);
             self.epoch = self.epoch.wrapping_add(1);
         }
     }
 
-    /// The transaction has ended well.
+    /// The transaction has ended well. `due`: changes that were sent behind it.
     #[inline]
-    pub(super) fn settle_changes(&mut self) {
+    pub(super) fn settle_changes(&mut self, due: usize) {
         if let Some(changes) = &mut self.changes {
             changes.settled.append(&mut changes.pending);
+            changes.forget_answered(due);
         }
     }
 
@@ -264,7 +274,6 @@ impl Session {
             return;
         };
         let since = changes.since.take().unwrap_or(self.epoch);
-        changes.sent.clear();
         let settled = std::mem::take(&mut changes.settled);
         let wanted = table.change(&self.settings, &settled);
         for change in &settled {
@@ -330,6 +339,19 @@ const LISTS: [&str; 4] = [
     "session_preload_libraries",
     "temp_tablespaces",
 ];
+
+impl Link {
+    /// How many changes of settings were sent behind the request that is answered now. `skipped`: so
+    /// are those before the next Sync.
+    pub(super) fn changes_due(&self, skipped: bool) -> usize {
+        let sync = |e: &Expected| matches!(e, Expected::Sync(_));
+        let ends = skipped.then(|| self.expected.iter().position(sync));
+        let from = ends.map_or(1, |end| end.unwrap_or(self.expected.len()));
+        let behind = self.expected.iter().skip(from);
+        let changes = |e: &&Expected| matches!(e, Expected::SetQuery(_) | Expected::Set(_));
+        behind.filter(changes).count()
+    }
+}
 
 impl Expected {
     /// The change that this request makes when it is completed with that command tag.

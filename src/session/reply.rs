@@ -348,7 +348,7 @@ impl Replies<'_> {
         if self.link.status == TxStatus::Idle
             && let Some(session) = &mut self.session
         {
-            session.settle_changes();
+            session.settle_changes(self.link.changes_due(false));
         }
         let by_client = matches!(
             self.link.expected.front(),
@@ -419,8 +419,8 @@ impl Replies<'_> {
             return;
         };
         match tag {
-            b"COMMIT\0" => session.settle_changes(),
-            b"ROLLBACK\0" => session.unchange(),
+            b"COMMIT\0" => session.settle_changes(self.link.changes_due(false)),
+            b"ROLLBACK\0" => session.unchange(self.link.changes_due(false)),
             _ => {
                 let front = self.link.expected.front();
                 if let Some(change) = front.and_then(|front| front.change(tag)) {
@@ -441,7 +441,9 @@ impl Replies<'_> {
             Some(Expected::Query(By::Proxy) | Expected::Inquiry(_))
         );
         if let Some(session) = self.session.as_mut().filter(|_| !own) {
-            session.unchange();
+            let front = self.link.expected.front();
+            let skips = front.is_some_and(|front| !front.ends_segment());
+            session.unchange(self.link.changes_due(skips));
         }
         let fed = self.link.copy;
         self.link.reset = Reset::None;

@@ -9,7 +9,6 @@ use super::link::{Batch, Link, Presence, Reset, TxStatus, Unnamed};
 use super::message::Message;
 use super::pins::{Sent, Text};
 use super::route::answered_by;
-use super::settings::SettingChange;
 use super::statement::{NAME_PREFIX, Statement};
 use super::{Leased, Session, Verdict};
 use crate::config::{PoolMode, StateMode};
@@ -250,11 +249,9 @@ impl Session {
             && !self.fixed
             && let Some(sql) = self.reset_to_start()
         {
-            self.parse_for_itself();
+            let change = Box::new(self.carry_reset());
             self.begin_query(leased.link);
-            let change = Box::new(SettingChange::AllToStart);
             leased.link.expected.push_back(Expected::SetQuery(change));
-            self.expect_changes();
             frame::put(flow.own(), b'Q', &[sql.as_bytes(), b"\0"]);
             return true;
         }

@@ -313,3 +313,59 @@ fn a_parse_behind_an_execute_of_a_failed_transaction_is_refused_by_the_server() 
         Driver::new(vec![script(&ops)], Terms::new(1, 2), Dice::of_seed(seed)).run();
     }
 }
+
+#[test]
+fn a_reset_among_others_undoes_a_set_that_an_earlier_answer_leaves_on_its_way() {
+    let ops = [
+        Query(13),
+        Whole(2, 16),
+        Deallocate(2),
+        Op::Several(19, 19),
+        Op::Several(19, 19),
+        Op::Call,
+        Whole(1, 18),
+    ];
+    let zone = [("timezone".to_owned(), "B".to_owned())];
+    let other = [Op::Several(19, 0), Query(0)];
+    for seed in 0..3000 {
+        let terms = Terms {
+            catalog: Catalog::UNKNOWN,
+            ..Terms::new(1, 1)
+        };
+        let scripts = vec![script(&ops), script_from(&zone, &other)];
+        Driver::new(scripts, terms, Dice::of_seed(seed)).run();
+    }
+}
+
+/// A statement that its server connection has lost is parsed again behind `ops`, which change how its
+/// literal is read.
+fn parsed_again_behind(ops: &[Op]) {
+    // Two names share it, and one of them is deallocated.
+    let before = [
+        Op::Parse(1, 18),
+        Op::Parse(3, 18),
+        Sync,
+        Deallocate(3),
+        Wait,
+    ];
+    let again = [Bind(0, 1), Op::Execute(0), Sync, Query(18), Wait, Query(18)];
+    let ops = [&before, ops, &again].concat();
+    for seed in 0..400 {
+        Driver::new(vec![script(&ops)], Terms::new(1, 4), Dice::of_seed(seed)).run();
+    }
+}
+
+#[test]
+fn a_set_on_its_way_behind_another_change_is_in_force_when_a_statement_was_parsed_again() {
+    parsed_again_behind(&[Query(13), Query(16)]);
+}
+
+#[test]
+fn a_set_on_its_way_behind_an_error_is_in_force_when_a_statement_was_parsed_again() {
+    parsed_again_behind(&[Query(3), Query(16)]);
+}
+
+#[test]
+fn a_reset_of_all_on_its_way_is_in_force_when_a_statement_was_parsed_again() {
+    parsed_again_behind(&[Query(16), Query(19)]);
+}
