@@ -149,7 +149,10 @@ fn read_and_write(trio: &Trio, consistency: &str, of: Of, seed: u64) -> Run {
 }
 
 /// A write, and a read that must see it.
-#[expect(clippy::too_many_arguments, reason = "a round of one run, by one client")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a round of one run, by one client"
+)]
 fn one_round(
     run: &Run,
     of: Of,
