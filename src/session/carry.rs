@@ -6,10 +6,12 @@
 //! Where there are savepoints the values are asked for instead. Names given under settings by which
 //! their texts were read otherwise pin.
 
+use std::rc::Rc;
+
 use super::expected::Expected;
 use super::link::Link;
 use super::settings::{Given, SettingChange, SettingsTable, is_frozen};
-use super::{PoolMode, Scope, Session};
+use super::{PoolMode, Scope, Session, Settings};
 use crate::wire::sql::{Named, PinReason, assignment, named_settings, reset_name};
 
 /// Most settings that a session carries besides its startup settings.
@@ -26,7 +28,7 @@ pub(super) struct Changes {
     pub(super) settled: Vec<SettingChange>,
     /// Reset among other statements of one text, although they have a startup value.
     pub(super) restarted: Vec<String>,
-    /// When it was asked, if it was, by [`Session`]'s count of changes.
+    /// When it was asked what is settled now, if it was, by [`Session`]'s count of changes.
     pub(super) since: Option<u32>,
     /// To be asked for when the transaction is over.
     pub(super) asked: Vec<String>,
@@ -68,6 +70,18 @@ impl Session {
         self.parse_for_itself();
         self.expect_changes();
         self.note_sent(SettingChange::AllToStart)
+    }
+
+    /// Under which settings a text is read that is sent now, where that can be told: what an error
+    /// takes back is known by then, see [`Session::must_be_settled`].
+    pub(super) fn reading_now(&self) -> Option<Rc<Settings>> {
+        if !self.frozen && !self.unsure {
+            return Some(Rc::clone(&self.settings));
+        }
+        let changes = self.changes.as_ref()?;
+        let asked = changes.asked.iter().any(|name| is_frozen(name));
+        let told = !self.unsure && !self.frozen_locally && !self.savepoint && !asked;
+        told.then(|| Rc::new(self.settings.after(&changes.sent)))
     }
 
     /// Settings that were sent in this lease, by name.
@@ -231,6 +245,7 @@ impl Session {
     pub(super) fn reset_all(&mut self, how: SettingChange) {
         let changes = self.changes.get_or_insert_default();
         changes.pending.clear();
+        changes.since = None;
         changes.settled = vec![how];
     }
 
@@ -249,6 +264,9 @@ impl Session {
     #[inline]
     pub(super) fn settle_changes(&mut self, due: usize) {
         if let Some(changes) = &mut self.changes {
+            if !changes.pending.is_empty() {
+                changes.since = None;
+            }
             changes.settled.append(&mut changes.pending);
             changes.forget_answered(due);
         }
@@ -273,7 +291,7 @@ impl Session {
         let Some(changes) = &mut self.changes else {
             return;
         };
-        let since = changes.since.take().unwrap_or(self.epoch);
+        let since = changes.since.take();
         let settled = std::mem::take(&mut changes.settled);
         let wanted = table.change(&self.settings, &settled);
         for change in &settled {
@@ -295,8 +313,8 @@ impl Session {
         if !self.settings.shareable {
             self.pin_for_good(PinReason::Setting);
         }
-        if !self.frozen_locally {
-            // What was parsed since the last change was read under what is there now.
+        if let Some(since) = since.filter(|_| !self.frozen_locally) {
+            // What was parsed behind what was asked for was read under what is there now.
             let since = Scope::Private(self.serial(), since);
             for (_, statement) in self.names.iter().filter(|(_, s)| s.is_of(since)) {
                 statement.read_under(&self.settings);

@@ -61,8 +61,9 @@ impl Session {
             return self.parse_large(name, message, leased, flow);
         }
         let (statement, _) = self.intern(definition, leased)?;
-        if !self.frozen && !self.unsure {
-            statement.read_under(&self.settings);
+        self.must_be_settled(&statement, leased.link)?;
+        if let Some(settings) = self.reading_now() {
+            statement.read_under(&settings);
         }
         self.fresh_sequences(&statement.survey, leased, flow);
         let link = &mut *leased.link;

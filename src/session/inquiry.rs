@@ -16,6 +16,8 @@ pub(super) struct Inquiry {
     pub(super) settings: bool,
     /// Functions may have made custom settings, which nobody can list.
     pub(super) strange: bool,
+    /// When it was asked, by the session's count of changes.
+    pub(super) since: u32,
     pub(super) answer: Option<Answer>,
 }
 

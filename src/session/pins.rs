@@ -78,10 +78,8 @@ impl Session {
 
     /// Names whose texts were read under settings that nobody can tell any more.
     fn has_unread_names(&self) -> bool {
-        // Without a literal there is nothing that is read only once.
-        let reads = |s: &Statement| s.survey.reaches() && s.text().contains(&b'\'');
         let unread = |s: &Statement| s.told.read_under.get().is_none();
-        self.names.any(|s| unread(s) && reads(s))
+        self.names.any(|s| unread(s) && s.reads_literals())
     }
 
     /// The transaction is over in which settings changed by which texts are read.
@@ -309,9 +307,6 @@ impl Session {
     /// What is to be asked. From now on it counts as asked.
     pub(super) fn inquire(&mut self) -> Inquiry {
         self.doubt = false;
-        if let Some(changes) = &mut self.changes {
-            changes.since = Some(self.epoch);
-        }
         let changes = self.changes.as_mut();
         let made = Inquiry {
             names: changes
@@ -320,6 +315,7 @@ impl Session {
             objects: !self.pins.is_empty(),
             settings: self.anything || self.verify,
             strange: std::mem::take(&mut self.anything),
+            since: self.epoch,
             answer: None,
         };
         self.verify = false;
@@ -350,6 +346,7 @@ impl Session {
         if !found.is_empty() {
             let changes = self.changes.get_or_insert_default();
             changes.settled.extend(found);
+            changes.since = Some(inquiry.since);
         }
     }
 

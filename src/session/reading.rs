@@ -100,6 +100,7 @@ impl Session {
         match leased.link.standing(statement, leased.max_prepared) {
             Standing::Undecided => Err(Verdict::Hold),
             Standing::Absent => {
+                self.must_be_settled(statement, leased.link)?;
                 self.parse_again(statement, leased, flow.own());
                 if !statement.told.is_relied_on() {
                     return Ok(Standing::There);
@@ -113,6 +114,19 @@ impl Session {
             }
             standing => Ok(standing),
         }
+    }
+
+    /// Holds what is to be read under settings that an earlier batch may still change.
+    pub(super) fn must_be_settled(
+        &self,
+        statement: &Statement,
+        link: &Link,
+    ) -> Result<(), Verdict> {
+        let changes = self.frozen || self.unsure;
+        if changes && statement.reads_literals() && link.awaits_ready() {
+            return Err(Verdict::Hold);
+        }
+        Ok(())
     }
 
     /// Parses a statement of this session on a server connection that does not have it.

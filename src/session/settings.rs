@@ -137,6 +137,33 @@ impl Lists {
         ROLES.iter().any(|role| self.value(role).is_some())
     }
 
+    /// After some changes.
+    fn changed<'a>(&self, changes: impl IntoIterator<Item = &'a SettingChange>) -> Self {
+        let mut lists = self.clone();
+        for change in changes {
+            let (name, value) = match change {
+                SettingChange::Set(name, value) => (name, Some(value)),
+                SettingChange::Reset(name)
+                | SettingChange::Restated(name)
+                | SettingChange::Lost(name) => (name, None),
+                SettingChange::AllToStart | SettingChange::ResetAll => {
+                    lists.set.retain(|(n, _)| ROLES.contains(&n.as_str()));
+                    continue;
+                }
+                SettingChange::Discard => {
+                    lists.set.clear();
+                    continue;
+                }
+            };
+            lists.set.retain(|(n, _)| n != name);
+            lists
+                .set
+                .extend(value.map(|value| (name.clone(), value.clone())));
+        }
+        lists.set.sort();
+        lists
+    }
+
     /// Of both halves, those whose names are wanted.
     fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
         let startup = self.startup.iter().filter(|(name, _)| wanted(name));
@@ -246,6 +273,20 @@ impl Settings {
         self.roles
     }
 
+    /// The same after some changes, found in no table: for what is said of it alone.
+    pub(super) fn after<'a>(&self, changes: impl IntoIterator<Item = &'a SettingChange>) -> Self {
+        let lists = self.lists.changed(changes);
+        Self {
+            roles: lists.has_role(),
+            lists,
+            scope: self.scope,
+            shareable: self.shareable,
+            reported: OnceCell::new(),
+            notices: OnceCell::new(),
+            wishes: OnceCell::new(),
+        }
+    }
+
     /// Whether both are the same list.
     pub fn same(&self, other: &Self) -> bool {
         std::ptr::eq(self, other) || self.lists == other.lists
@@ -309,28 +350,7 @@ impl SettingsTable {
         from: &Settings,
         changes: impl IntoIterator<Item = &'a SettingChange>,
     ) -> Rc<Settings> {
-        let mut lists = from.lists.clone();
-        for change in changes {
-            let (name, value) = match change {
-                SettingChange::Set(name, value) => (name, Some(value)),
-                SettingChange::Reset(name)
-                | SettingChange::Restated(name)
-                | SettingChange::Lost(name) => (name, None),
-                SettingChange::AllToStart | SettingChange::ResetAll => {
-                    lists.set.retain(|(n, _)| ROLES.contains(&n.as_str()));
-                    continue;
-                }
-                SettingChange::Discard => {
-                    lists.set.clear();
-                    continue;
-                }
-            };
-            lists.set.retain(|(n, _)| n != name);
-            lists
-                .set
-                .extend(value.map(|value| (name.clone(), value.clone())));
-        }
-        lists.set.sort();
+        let lists = from.lists.changed(changes);
         self.find(lists)
     }
 

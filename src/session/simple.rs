@@ -256,6 +256,9 @@ impl Session {
             return true;
         }
         self.restart_all();
+        // What is parsed behind it is read under what it makes of the settings.
+        self.parse_for_itself();
+        self.expect_changes();
         if leased.link.only_settings_due() && !survey.transacts() {
             leased.link.reset = Reset::Seen;
         } else {

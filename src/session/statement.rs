@@ -74,6 +74,11 @@ impl Statement {
         }
     }
 
+    /// Whether there is something in it that is read only once.
+    pub(super) fn reads_literals(&self) -> bool {
+        self.survey.reaches() && self.text().contains(&b'\'')
+    }
+
     /// Its literals were read under these settings.
     pub(super) fn read_under(&self, settings: &Rc<Settings>) {
         // Whoever shares it has the like.

@@ -369,3 +369,50 @@ fn a_set_on_its_way_behind_an_error_is_in_force_when_a_statement_was_parsed_agai
 fn a_reset_of_all_on_its_way_is_in_force_when_a_statement_was_parsed_again() {
     parsed_again_behind(&[Query(16), Query(19)]);
 }
+
+/// A name is given behind `ops`, and its statement is lost and parsed again under another setting.
+fn parsed_again_after(ops: &[Op]) {
+    let given = [Op::Parse(1, 18), Op::Parse(3, 18), Sync, Deallocate(3)];
+    let again = [Bind(0, 1), Op::Execute(0), Sync, Query(18)];
+    for between in [&[Query(16)][..], &[Wait, Query(16), Wait]] {
+        let ops = [ops, &given, between, &again].concat();
+        for seed in 0..400 {
+            Driver::new(vec![script(&ops)], Terms::new(1, 4), Dice::of_seed(seed)).run();
+        }
+    }
+}
+
+#[test]
+fn a_literal_behind_a_reset_on_its_way_is_read_under_it_for_ever() {
+    parsed_again_after(&[Query(16), Query(17)]);
+}
+
+#[test]
+fn a_literal_in_the_batch_of_a_set_is_read_under_it_for_ever() {
+    parsed_again_after(&[
+        Query(16),
+        Wait,
+        Op::Parse(0, 17),
+        Bind(0, 0),
+        Op::Execute(0),
+    ]);
+}
+
+#[test]
+fn a_literal_in_the_transaction_of_a_reset_is_read_under_it_for_ever() {
+    parsed_again_after(&[Query(16), Query(6), Query(17), Query(14)]);
+}
+
+#[test]
+fn a_literal_behind_a_question_that_found_nothing_is_not_read_under_the_next_set() {
+    // The first question finds a value, the second finds the same.
+    let asked = [Query(0), Op::Several(19, 19)];
+    let set = [Op::Parse(0, 16), Bind(0, 0), Op::Execute(0), Sync];
+    let given = [Op::Parse(1, 18), Op::Parse(3, 18)];
+    let again = [Deallocate(3), Bind(0, 1), Op::Execute(0), Sync, Query(18)];
+    let first = [Query(16), Op::Several(19, 19), Wait];
+    let ops = [&first[..], &asked, &given, &set, &again].concat();
+    for seed in 0..3000 {
+        Driver::new(vec![script(&ops)], Terms::new(1, 4), Dice::of_seed(seed)).run();
+    }
+}
