@@ -389,6 +389,11 @@ pub fn survey(text: &[u8]) -> Survey {
         survey.effect = Effect::Setting;
         survey.leaves = Reasons::NONE;
     }
+    if survey.effect == Effect::Deallocate && deallocated_name(text).is_none() {
+        // As behind a parenthesis: no server takes it, so nobody knows what it would do.
+        survey.effect = Effect::Pin(PinReason::Unknown);
+        survey.leaves = survey.leaves.with(PinReason::Unknown);
+    }
     survey
 }
 
