@@ -75,6 +75,8 @@ impl Worker {
         if self.pools[slot].at != primary {
             self.follow(slot, primary);
         } else if disputed {
+            // Those that are there may lead to the wrong one.
+            self.pools[slot].next_generation();
             self.desert(slot, "nobody knows which node is the primary");
         }
     }

@@ -13,7 +13,7 @@ use super::Way;
 use super::replicas::Replicas;
 use crate::config::{Consistency, Route};
 use crate::nodes::{Lsn, Position};
-use crate::session::{Seen, Why};
+use crate::session::{Place, Seen, Why};
 use crate::types::ClusterName;
 use crate::worker::clients::ClientState;
 use crate::worker::deadlines::{Millis, Owner, after, millis};
@@ -296,7 +296,9 @@ impl Worker {
     pub(in crate::worker) fn note_write(&mut self, slot: usize) {
         let client = &mut self.clients[slot];
         let pool = &self.pools[client.pool];
-        let Some(home) = pool.home().filter(|_| client.course.may_write) else {
+        // What is served at the primary may write, a read with what is sent behind it, too.
+        let written = client.course.why.place() == Place::Primary;
+        let Some(home) = pool.home().filter(|_| written) else {
             return;
         };
         match pool.tenant.config.routing.consistency {

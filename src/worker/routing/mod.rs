@@ -55,8 +55,6 @@ pub(super) struct Course {
     pub(super) why: Why,
     /// Its next request goes to the primary, for that reason.
     pub(super) forced: Option<Why>,
-    /// Its transaction may write.
-    pub(super) may_write: bool,
     /// Its wait for a replica.
     pub(super) catch_up: Option<Box<CatchUp>>,
     /// What it has written itself, where that matters.
@@ -70,7 +68,6 @@ impl Course {
             line: pool,
             why: Why::Writes,
             forced: None,
-            may_write: true,
             catch_up: None,
             writes: None,
         }
@@ -172,7 +169,6 @@ impl Worker {
             let mut judge = |text: &[u8]| known.verdict(text, catalog, number).is_ok();
             client.session.aim(input, reads, &mut judge)
         };
-        client.course.may_write = !matches!(why, Why::ReadOnly | Why::Default | Why::Statement);
         match why.place() {
             Place::Primary => self.at_primary(slot, why),
             Place::Replica => self.at_a_replica(slot, why),
@@ -214,8 +210,6 @@ impl Worker {
             return Way::Refuse(disputed(nodes));
         }
         client.course.why = why;
-        // What is sent behind a read may be served with it, and may write.
-        client.course.may_write = true;
         Way::Line(client.pool)
     }
 
