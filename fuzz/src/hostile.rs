@@ -372,6 +372,9 @@ impl World {
         if leased {
             self.replied();
         }
+        if self.leased.is_none() && self.link.has_last_words() {
+            self.next_server();
+        }
     }
 
     /// Every ReadyForQuery that was taken had been asked for.

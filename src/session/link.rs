@@ -150,6 +150,8 @@ pub struct Link {
     pub(super) commit: bool,
     /// The server has said FATAL itself: its end needs no further word.
     pub(super) fatal: bool,
+    /// It has said FATAL where it owed nothing: fields of the error, which nobody has been told.
+    pub(super) last_words: Option<Box<[u8]>>,
     /// A statement made only to provoke the server's own error; closed behind the batch.
     pub(super) stray: Option<Box<[u8]>>,
     /// Bytes of the server's current frame that are still to come.
@@ -225,6 +227,7 @@ impl Link {
             schema: Schema::Same,
             commit: false,
             fatal: false,
+            last_words: None,
             stray: None,
             left: 0,
             left_swallowed: false,
@@ -342,6 +345,18 @@ impl Link {
     /// Whether the server has told the client itself that the connection ends.
     pub fn said_fatal(&self) -> bool {
         self.fatal
+    }
+
+    /// Whether the server has said that the connection ends, when it owed nothing: that is for a client
+    /// that keeps it between its transactions, and for no other.
+    #[inline]
+    pub fn has_last_words(&self) -> bool {
+        self.last_words.is_some()
+    }
+
+    /// The error by which the server ended the connection when it owed nothing, as its fields.
+    pub fn take_last_words(&mut self) -> Option<Box<[u8]>> {
+        self.last_words.take()
     }
 
     /// Whether a COMMIT was sent and not answered.

@@ -431,6 +431,10 @@ impl Replies<'_> {
     }
 
     fn error(&mut self, body: &[u8], flow: &mut Flow<'_>) -> Fate {
+        if self.link.at_rest() && is_fatal(body) {
+            self.link.last_words = Some(body.into());
+            return Fate::Swallow;
+        }
         if self.link.silent && self.can_go_elsewhere(body) {
             self.link.failed = true;
             return Fate::Swallow;
@@ -461,14 +465,7 @@ impl Replies<'_> {
             .expected
             .front()
             .is_some_and(Expected::is_swallowed);
-        if told && is_fatal(body) {
-            if self.session.is_some() {
-                self.link.fatal = true;
-            } else {
-                // Nobody has heard it: whoever got this server connection would not know why it ends.
-                self.link.fault = Some(body.into());
-            }
-        }
+        self.link.fatal |= told && is_fatal(body);
         self.link.copy = CopyIn::None;
         match self.link.expected.front_mut() {
             Some(Expected::Query(By::Proxy) | Expected::Listing(_)) => {
@@ -601,11 +598,30 @@ mod tests {
         let settings = SettingsTable::default();
         let mut link = Link::new(std::rc::Rc::clone(settings.none()), Vec::new());
         answer(&mut link, b'E', b"SFATAL\0VFATAL\0C57P01\0\0");
-        assert!(link.has_fault(), "its worker closes it");
+        assert!(link.has_last_words(), "its worker closes it");
         assert!(
             !link.said_fatal(),
             "who had it next would not know why it ends"
         );
+    }
+
+    #[test]
+    fn what_a_server_says_behind_the_end_of_a_transaction_is_no_part_of_its_answer() {
+        let settings = SettingsTable::default();
+        let mut session = Session::new(std::rc::Rc::clone(settings.none()), 1);
+        let mut link = Link::new(std::rc::Rc::clone(settings.none()), Vec::new());
+        let (mut answer, mut input, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        frame::put(&mut answer, b'C', &[b"INSERT 0 1\0"]);
+        frame::put(&mut answer, b'Z', &[b"I"]);
+        input.extend_from_slice(&answer);
+        frame::put(&mut input, b'E', &[b"SFATAL\0VFATAL\0C57P01\0\0"]);
+        link.expected.push_back(Expected::Query(By::Client));
+        let mut flow = Flow::new(&input, &mut out);
+        let (session, link) = (Some(&mut session), &mut link);
+        let read = Replies { session, link }.read(&input, &mut flow);
+        assert_eq!(read, Ok(input.len()));
+        assert_eq!(flow.finish(), answer);
+        assert!(link.has_last_words());
     }
 
     #[test]

@@ -444,10 +444,15 @@ impl Worker {
     pub(super) fn close_client(&mut self, slot: usize, error: &ClientError) {
         let mut last = Vec::new();
         error.encode(&mut last);
+        self.part_with(slot, &last);
+    }
+
+    /// Sends a client the last that it gets, and lets it go.
+    pub(super) fn part_with(&mut self, slot: usize, last: &[u8]) {
         let client = &mut self.clients[slot];
         self.pools[client.pool].stats.sent += last.len() as u64;
         // It may be gone already.
-        let _gone = client.socket.send(&last);
+        let _gone = client.socket.send(last);
         self.client_gone(slot);
     }
 

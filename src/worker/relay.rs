@@ -10,6 +10,7 @@ use super::clients::ClientState;
 use super::routing::Way;
 use super::run::{READ, Turn, Worker};
 use super::servers::ServerState;
+use super::stats::Ended;
 use crate::config::PoolMode;
 use crate::session::{Desync, Flow, Leased, Replies, Schema, Step, Verdict, WHOLE};
 use crate::stream::{ReadOutcome, Stream};
@@ -434,15 +435,27 @@ impl Worker {
         if changed != Schema::Same {
             self.schema_changed(slot, changed);
         }
+        if self.servers[slot].link.has_last_words() {
+            self.ends_at_rest(slot);
+        }
         let server = &self.servers[slot];
         match server.state {
             ServerState::Leased(client) => self.replied(client, slot),
             ServerState::Owned(_) if server.link.at_rest() => self.own_query_done(slot),
-            ServerState::Idle { .. } if !server.link.at_rest() || server.link.has_fault() => {
+            ServerState::Idle { .. } if !server.link.at_rest() || server.doubtful.is_some() => {
                 self.server_lost(slot, "it spoke unasked");
             }
             ServerState::Owned(_) | ServerState::Idle { .. } | ServerState::Closing => {}
         }
+    }
+
+    /// The server ends the connection and owes nothing: whose transaction has ended goes on elsewhere.
+    #[cold]
+    fn ends_at_rest(&mut self, slot: usize) {
+        let server = &mut self.servers[slot];
+        server.doubtful = Some(Ended::Lost);
+        let node = server.cancel.node.clone();
+        self.around.health.suspect(&node);
     }
 
     /// The server has answered something of its client's.

@@ -13,6 +13,7 @@ use crate::error::{ClientError, SqlState};
 use crate::session::{Catalog, Link, Session, Settings, TxStatus};
 use crate::upstream::ServerCancel;
 use crate::upstream::budget::Permit;
+use crate::wire::frame;
 
 /// How long a closing server connection may go on with its work until that is cancelled again.
 const CANCEL_AGAIN: Millis = 3_000;
@@ -328,15 +329,10 @@ impl Worker {
         }
         self.suspect(slot);
         if let ServerState::Leased(client) = self.servers[slot].state {
-            let link = &self.servers[slot].link;
-            let (told, error) = (link.said_fatal(), lost(link, why));
+            let last = parting(&mut self.servers[slot].link, why);
             // Its client's end is that of the connection, too: counted as what it is.
             self.servers[slot].doubtful = Some(Ended::Lost);
-            if told {
-                self.client_gone(client);
-            } else {
-                self.close_client(client, &error);
-            }
+            self.part_with(client, &last);
         } else {
             tracing::debug!(
                 server = self.servers[slot].process_id,
@@ -450,6 +446,17 @@ fn fits(link: &Link, settings: &Settings) -> bool {
         return link.fresh().same(settings);
     }
     settings.reported.get().is_none() || link.fresh().same(settings)
+}
+
+/// The last that a client is sent whose server connection is gone: in the server's words, if it had any.
+fn parting(link: &mut Link, why: &str) -> Vec<u8> {
+    let mut last = Vec::new();
+    if let Some(words) = link.take_last_words() {
+        frame::put(&mut last, b'E', &[&words]);
+    } else if !link.said_fatal() {
+        lost(link, why).encode(&mut last);
+    }
+    last
 }
 
 /// What a client is told whose server connection is gone.

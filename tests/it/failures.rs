@@ -133,6 +133,55 @@ fn a_killed_backend_in_a_transaction_ends_its_client() {
     assert_eq!(proxy.client(&database.name).value("SELECT 1"), "1");
 }
 
+/// The answer to a query of a server that is shut down right behind it: both arrive at once.
+fn answer_and_end() -> Vec<u8> {
+    let messages = [
+        (b'C', &b"SELECT 0\0"[..]),
+        (b'Z', b"I"),
+        (b'E', b"SFATAL\0VFATAL\0C57P01\0Mthe end\0\0"),
+    ];
+    let bytes = messages.map(|(tag, body)| {
+        let len = u32::try_from(body.len() + 4).expect("it is short");
+        [&[tag][..], &len.to_be_bytes(), body].concat()
+    });
+    bytes.concat()
+}
+
+#[test]
+fn what_a_server_says_at_its_end_is_no_answer_to_what_comes_next() {
+    let server = ScriptedServer::start(|mut peer| {
+        if peer.number > 0 {
+            return peer.serve();
+        }
+        while let Some(message) = peer.read() {
+            if message.tag == b'Q' && peer.raw(&answer_and_end()).is_err() {
+                return;
+            }
+        }
+    });
+    let proxy = Proxy::of(&server.database(), "size = 1");
+    let mut client = proxy.client("scripted");
+    assert_eq!(client.query("SELECT 1").errors(), [""; 0]);
+    // It had no part in that server connection any more.
+    assert_eq!(client.value("SELECT 2"), "1");
+}
+
+#[test]
+fn who_keeps_a_server_connection_is_told_of_its_end_in_its_words() {
+    let server = ScriptedServer::start(|mut peer| {
+        if peer.read().is_some_and(|message| message.tag == b'Q') {
+            // If the other side is gone the test fails without that.
+            let _gone = peer.raw(&answer_and_end());
+            let _gone = peer.socket.shutdown(std::net::Shutdown::Both);
+        }
+    });
+    let proxy = Proxy::of(&server.database(), "size = 1\nmode = 'session'");
+    let mut client = proxy.client("scripted");
+    assert_eq!(client.query("SELECT 1").errors(), [""; 0]);
+    let told = client.end();
+    assert_eq!(told[0].field(b'M').as_deref(), Some("the end"), "{told:?}");
+}
+
 #[test]
 fn who_waits_for_a_server_connection_that_is_killed_gets_another() {
     let database = Database::fresh();

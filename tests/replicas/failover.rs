@@ -158,7 +158,7 @@ fn hold_against(load: &Load, there: &BTreeMap<u64, u64>) {
         let count = there.get(&id).copied().unwrap_or_default();
         match fate {
             Fate::Written => assert_eq!(count, 1, "row {id} was acknowledged"),
-            Fate::Refused => assert_eq!(count, 0, "row {id} was refused: {:?}", load.codes()),
+            Fate::Refused(why) => assert_eq!(count, 0, "row {id} was refused: {why}"),
             Fate::Unknown => {
                 assert!(count <= 1, "row {id} is there {count} times");
                 unknown = (unknown.0 + 1, unknown.1 + count);

@@ -18,8 +18,8 @@ pub(crate) enum Fate {
     Written,
     /// It is there or not: the connection was lost where that could not be told.
     Unknown,
-    /// It is not there.
-    Refused,
+    /// It is not there: why.
+    Refused(String),
 }
 
 /// What a client was told that went wrong, if it was told.
@@ -117,39 +117,41 @@ impl Load {
             };
             return match self.ask(client, &form) {
                 Told::Well => (Fate::Written, false),
-                Told::Failed => (Fate::Refused, false),
-                Told::Ended => (Fate::Unknown, true),
+                Told::Failed(why) => (Fate::Refused(why), false),
+                Told::Ended(_) => (Fate::Unknown, true),
             };
         }
         for sql in ["BEGIN", &insert] {
             match self.ask(client, &Frames::default().query(sql)) {
                 Told::Well => {}
-                Told::Failed => {
+                Told::Failed(why) => {
                     let ended = self.ask(client, &Frames::default().query("ROLLBACK"));
-                    return (Fate::Refused, ended == Told::Ended);
+                    return (Fate::Refused(why), matches!(ended, Told::Ended(_)));
                 }
-                Told::Ended => return (Fate::Refused, true),
+                Told::Ended(why) => return (Fate::Refused(why), true),
             }
         }
         match self.ask(client, &Frames::default().query("COMMIT")) {
             Told::Well => (Fate::Written, false),
-            Told::Failed => (Fate::Refused, false),
-            Told::Ended => (Fate::Unknown, true),
+            Told::Failed(why) => (Fate::Refused(why), false),
+            Told::Ended(_) => (Fate::Unknown, true),
         }
     }
 
     fn ask(&self, client: &mut Client, frames: &Frames) -> Told {
         let sent = client.send(&frames.0);
-        let mut code = None;
+        let (mut code, mut text) = (None, None);
         loop {
             match client.read() {
-                Ok(message) if message.tag == b'E' => code = message.field(b'C'),
+                Ok(message) if message.tag == b'E' => {
+                    (code, text) = (message.field(b'C'), message.field(b'M'));
+                }
                 Ok(message) if message.tag == b'Z' => {
                     return match code {
                         None => Told::Well,
                         Some(code) => {
                             self.note(&code);
-                            Told::Failed
+                            Told::Failed(why(&code, text))
                         }
                     };
                 }
@@ -159,7 +161,7 @@ impl Load {
                     let nameless = if hangs { "hangs" } else { "nameless" };
                     let code = code.unwrap_or_else(|| format!("{nameless} {error} {sent:?}"));
                     self.note(&code);
-                    return Told::Ended;
+                    return Told::Ended(why(&code, text));
                 }
             }
         }
@@ -176,11 +178,15 @@ impl Load {
 }
 
 /// The answer to a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Told {
     Well,
-    Failed,
-    Ended,
+    Failed(String),
+    Ended(String),
+}
+
+fn why(code: &str, text: Option<String>) -> String {
+    format!("{code} {}", text.unwrap_or_default())
 }
 
 /// The SQLSTATE of a refused login, or that there was none.
