@@ -384,6 +384,11 @@ pub fn survey(text: &[u8]) -> Survey {
             flags: REACHES,
         };
     }
+    survey_closely(text)
+}
+
+/// The same, word by word.
+fn survey_closely(text: &[u8]) -> Survey {
     let mut survey = machine::Machine::new(text).run();
     if survey.effect == Effect::Pin(PinReason::Setting) && assignment(text).is_some() {
         survey.effect = Effect::Setting;
