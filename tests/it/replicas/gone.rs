@@ -212,6 +212,11 @@ fn two_primaries_of_one_timeline_get_no_writes() {
     let mut client = tenant.client();
     client.query("CREATE TABLE t (a int)");
     trio.catch_up();
+    // One keeps its server connection, the other is amid a transaction.
+    let (mut pinned, mut busy) = (tenant.client(), tenant.client());
+    pinned.query("CREATE TEMP TABLE own (a int)");
+    busy.silent("BEGIN");
+    busy.query("INSERT INTO t VALUES (0)");
     // Both are promoted from timeline 1 to 2.
     for replica in &trio.replicas {
         replica.promote().unwrap();
@@ -231,6 +236,10 @@ fn two_primaries_of_one_timeline_get_no_writes() {
         }
         true
     });
+    for mut lost in [pinned, busy] {
+        let told = lost.0.end();
+        assert_eq!(told[0].field(b'C').as_deref(), Some("08006"), "{told:?}");
+    }
     let mut reader = tenant.client();
     reader.silent("BEGIN READ ONLY");
     let reply = reader.0.query("SELECT count(*) FROM t");
