@@ -57,6 +57,19 @@ fn a_listener_for_replicas_serves_nothing_else() {
 }
 
 #[test]
+fn a_position_that_no_replica_has_is_no_way_to_the_primary_there() {
+    let (tenant, address) = with_listener("");
+    tenant.awaits(&shared().ports());
+    let mut client = Routed(Client::connect(address, &tenant.database.name, &[]).unwrap());
+    for position in ["7:0/1", "nonsense"] {
+        client
+            .0
+            .query(&format!("SET tenantry.position = '{position}'"));
+        assert_eq!(client.silent("SELECT 1").errors(), ["57P03"], "{position}");
+    }
+}
+
+#[test]
 fn libpq_finds_the_listener_that_it_is_told_to_look_for() {
     let (tenant, standby) = with_listener("");
     tenant.awaits(&shared().ports());

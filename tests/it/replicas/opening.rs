@@ -302,6 +302,26 @@ fn a_write_in_a_read_only_block_is_refused_by_the_server_itself() {
 }
 
 #[test]
+fn a_text_that_ends_the_block_and_goes_on_stays_where_the_block_was() {
+    let tenant = Tenant::serving("");
+    let mut client = tenant.client();
+    client.query("CREATE TABLE t (id int)");
+    client.silent("BEGIN READ ONLY");
+    assert!(shared().ports().contains(&client.query("SELECT 1").port));
+    let reply = client.silent("COMMIT; INSERT INTO t VALUES (1)");
+    assert_eq!(
+        (reply.errors(), reply.status()),
+        (vec!["25006".to_owned()], 'I')
+    );
+    // As its first statement it is seen beforehand.
+    client.silent("BEGIN READ ONLY");
+    let all = client.query("SELECT 1; COMMIT; INSERT INTO t VALUES (1)");
+    assert_eq!(all.port, shared().primary.port());
+    assert_eq!(all.reply.status(), 'I');
+    assert_eq!(client.query("SELECT count(*) FROM t").reply.one(), "1");
+}
+
+#[test]
 fn a_direct_connection_is_answered_the_same() {
     let tenant = Tenant::serving("");
     let mut through = tenant.client();
