@@ -4,6 +4,7 @@
 //! A tenant lives on one worker. How work is divided is told in `docs/design/execution.md`.
 
 mod admin;
+mod admission;
 mod cancels;
 mod changes;
 mod clients;
@@ -22,6 +23,7 @@ mod routing;
 mod run;
 mod servers;
 pub mod slow;
+mod socket;
 mod state;
 pub mod stats;
 mod suspension;

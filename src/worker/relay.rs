@@ -2,107 +2,17 @@
 //!
 //! A side that cannot take more stops reading from the other: what is held is bounded by one read.
 
-use std::io;
-
-use mio::event::Event;
-
 use super::clients::ClientState;
 use super::routing::Way;
 use super::run::{READ, Turn, Worker};
 use super::servers::ServerState;
+use super::socket::End;
 use super::stats::Ended;
 use crate::config::PoolMode;
 use crate::session::{Desync, Flow, Leased, Replies, Schema, Step, Verdict, WHOLE};
-use crate::stream::{ReadOutcome, Stream};
 
 /// Replies that a client may leave unread before its requests wait.
 const UNREAD: usize = 16 * 1024;
-
-/// A socket with what could not be written yet and what the kernel has said.
-#[derive(Debug)]
-pub(super) struct Connected {
-    pub(super) stream: Stream,
-    /// Output that the kernel did not take.
-    pub(super) out: Vec<u8>,
-    /// Input that waits.
-    pub(super) held: Vec<u8>,
-    /// There may be something to read.
-    pub(super) readable: bool,
-    /// The peer has closed; a read will say so in the end.
-    pub(super) closing: bool,
-}
-
-impl Connected {
-    pub(super) fn new(stream: Stream, held: Vec<u8>) -> Self {
-        Self {
-            stream,
-            out: Vec::new(),
-            held,
-            readable: true,
-            closing: false,
-        }
-    }
-
-    #[inline]
-    pub(super) fn note(&mut self, event: &Event) {
-        self.readable |= event.is_readable();
-        self.closing |= event.is_read_closed() || event.is_error();
-    }
-
-    /// Reads into `buffer`; how much, and whether the peer is gone.
-    #[inline]
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<(usize, End)> {
-        match self.stream.read(buffer)? {
-            ReadOutcome::More(n) => Ok((n, End::Open)),
-            ReadOutcome::Drained(n) => {
-                // A short read has drained the socket, but says nothing of the end behind it.
-                self.readable = self.closing && n > 0;
-                Ok((n, End::Open))
-            }
-            ReadOutcome::Closed => Ok((0, End::Closed)),
-        }
-    }
-
-    /// Writes, and keeps what the kernel does not take.
-    #[inline]
-    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut rest = bytes;
-        if self.out.is_empty() {
-            let taken = self.stream.write(rest)?;
-            rest = &rest[taken..];
-        }
-        if !rest.is_empty() {
-            self.out.extend_from_slice(rest);
-        }
-        Ok(())
-    }
-
-    /// Whether everything was sent.
-    #[inline]
-    pub(super) fn is_clear(&self) -> bool {
-        self.out.is_empty() && !self.stream.has_unsent()
-    }
-
-    /// Writes what was kept; true: nothing is left.
-    pub(super) fn flush(&mut self) -> io::Result<bool> {
-        while !self.out.is_empty() {
-            let taken = self.stream.write(&self.out)?;
-            if taken == 0 {
-                return Ok(false);
-            }
-            self.out.drain(..taken);
-        }
-        self.out = Vec::new();
-        self.stream.flush()
-    }
-}
-
-/// Whether a peer has closed its side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Open,
-    Closed,
-}
 
 impl Worker {
     /// A client can be read or written, or has been given what it waited for.

@@ -7,13 +7,13 @@ use tokio::sync::oneshot;
 
 use super::clients::{Client, ClientState};
 use super::pool::{Pool, Waiter};
-use super::relay::Connected;
 use super::report::{
     ClientDoes, ClientRow, PoolRow, Question, ServerCounts, ServerDoes, ServerRow, SocketRow,
     Which, WorkerRow,
 };
 use super::run::Worker;
 use super::servers::{Server, ServerState};
+use super::socket::Connected;
 use super::stats::Micros;
 
 /// Slots looked at in one turn.
