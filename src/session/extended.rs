@@ -26,24 +26,7 @@ impl Session {
     ) -> Result<(), Verdict> {
         let (name, definition) = cstr(message.body()).ok_or_else(malformed)?;
         if leased.mode == PoolMode::Session {
-            let text = cstr(definition).map_or(definition, |(text, _)| text);
-            let survey = if message.is_whole() {
-                survey(text)
-            } else {
-                Survey::of(PinReason::LargeStatement)
-            };
-            forbid_blocks(&survey, leased.mode)?;
-            let sent = Sent {
-                survey: &survey,
-                text: Text::Query(text),
-                bind: &[],
-            };
-            // In session mode nothing is refused.
-            let _noted = self.note(sent, leased);
-            leased.link.batch = Batch::Open;
-            let expected = Expected::ParseVerbatim(By::Client);
-            verbatim(expected, message, leased.link, flow);
-            return Ok(());
+            return self.parse_for_good(definition, message, leased, flow);
         }
         if name.is_empty() {
             if message.is_whole() && self.parse_deallocate(definition, leased, flow)? {
@@ -91,6 +74,34 @@ impl Session {
         if link.ensure(&statement, By::Client, limit, flow.own()) == Presence::There {
             link.expected.push_back(Expected::LocalParse);
         }
+        Ok(())
+    }
+
+    /// In session mode: the server connection stays, and so does what it has parsed.
+    fn parse_for_good(
+        &mut self,
+        definition: &[u8],
+        message: &Message<'_>,
+        leased: &mut Leased<'_>,
+        flow: &mut Flow<'_>,
+    ) -> Result<(), Verdict> {
+        let text = cstr(definition).map_or(definition, |(text, _)| text);
+        let survey = if message.is_whole() {
+            survey(text)
+        } else {
+            Survey::of(PinReason::LargeStatement)
+        };
+        forbid_blocks(&survey, leased.mode)?;
+        let sent = Sent {
+            survey: &survey,
+            text: Text::Query(text),
+            bind: &[],
+        };
+        // In session mode nothing is refused.
+        let _noted = self.note(sent, leased);
+        leased.link.batch = Batch::Open;
+        let expected = Expected::ParseVerbatim(By::Client);
+        verbatim(expected, message, leased.link, flow);
         Ok(())
     }
 

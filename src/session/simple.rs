@@ -28,9 +28,7 @@ impl Session {
             .split_last()
             .map_or(&[][..], |(_, text)| text);
         if let Some(sql) = answered_by(text) {
-            self.begin_query(leased.link);
-            leased.link.expected.push_back(Expected::Query(By::Client));
-            frame::put(flow.own(), b'Q', &[sql.as_bytes(), b"\0"]);
+            self.query_in_its_place(sql, leased.link, flow);
             return Ok(());
         }
         let survey = if message.is_whole() {
@@ -39,15 +37,11 @@ impl Session {
             Survey::of(PinReason::LargeStatement)
         };
         forbid_blocks(&survey, leased.mode)?;
-        let name = match survey.effect {
-            Effect::Deallocate if leased.mode != PoolMode::Session => deallocated_name(text),
-            _ => None,
-        };
-        let executed = if survey.executes() && leased.mode != PoolMode::Session {
-            self.executed(&survey, text)
-        } else {
-            None
-        };
+        let shared = leased.mode != PoolMode::Session;
+        let deallocates = shared && survey.effect == Effect::Deallocate;
+        let name = deallocates.then(|| deallocated_name(text)).flatten();
+        let executes = shared && survey.executes();
+        let executed = executes.then(|| self.executed(&survey, text)).flatten();
         let named = name
             .as_deref()
             .or(executed.as_ref().map(|(name, _)| &**name));
@@ -55,7 +49,7 @@ impl Session {
             self.must_know(name.as_bytes(), leased, flow)?;
             self.may_prepare_first(name.as_bytes(), leased.link, flow)?;
         }
-        let carries = leased.state == StateMode::Carry && leased.mode != PoolMode::Session;
+        let carries = shared && leased.state == StateMode::Carry;
         let sets = survey.effect == Effect::Setting || survey.sets();
         if carries && sets && self.restated_query(text, leased.link, flow) {
             return Ok(());
@@ -88,13 +82,21 @@ impl Session {
         self.begin_query(link);
         link.commit |= survey.commits();
         link.forgets |= survey.forgets();
-        link.awaiting |= loses_start && leased.mode != PoolMode::Session;
+        link.awaiting |= shared && loses_start;
         if sent {
             return Ok(());
         }
         link.expected.push_back(Expected::Query(By::Client));
         flow.pass(message.range());
         Ok(())
+    }
+
+    /// Sends another query than the client's.
+    #[cold]
+    fn query_in_its_place(&mut self, sql: &str, link: &mut Link, flow: &mut Flow<'_>) {
+        self.begin_query(link);
+        link.expected.push_back(Expected::Query(By::Client));
+        frame::put(flow.own(), b'Q', &[sql.as_bytes(), b"\0"]);
     }
 
     /// A simple query ends the unnamed statement and portal.
