@@ -249,6 +249,13 @@ impl Session {
         changes.settled = vec![how];
     }
 
+    /// Whatever was to be asked for is known.
+    pub(super) fn ask_nothing(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            changes.asked.clear();
+        }
+    }
+
     /// The transaction was taken back. `due`: changes that were sent behind it.
     #[inline]
     pub(super) fn unchange(&mut self, due: usize) {

@@ -381,6 +381,12 @@ impl Replies<'_> {
                 self.hush();
                 self.link.strange = false;
                 self.all_reset(SettingChange::Discard);
+                if self.link.awaiting
+                    && let Some(session) = &mut self.session
+                {
+                    // Nothing was sent behind it; what it finds is not the session's start.
+                    session.ask_nothing();
+                }
                 if let Some(Expected::Set(_)) = self.link.expected.front()
                     && let Some(session) = &self.session
                 {

@@ -416,3 +416,24 @@ fn a_literal_behind_a_question_that_found_nothing_is_not_read_under_the_next_set
         Driver::new(vec![script(&ops)], Terms::new(1, 4), Dice::of_seed(seed)).run();
     }
 }
+
+#[test]
+fn what_a_portal_might_have_set_is_not_asked_for_behind_a_discard() {
+    let start = [("work_mem".to_owned(), "0".to_owned())];
+    // Nobody executes the portal, so its setting is asked for.
+    let bound = [
+        Whole(1, 13),
+        Whole(2, 2),
+        Op::Parse(2, 2),
+        Whole(1, 1),
+        Bind(1, 1),
+    ];
+    let ops = [&bound[..], &[Op::Discard, Query(12)]].concat();
+    for seed in 0..4000 {
+        let terms = Terms {
+            reset: tenantry::config::ResetWhen::Always,
+            ..Terms::new(1, 1)
+        };
+        Driver::new(vec![script_from(&start, &ops)], terms, Dice::of_seed(seed)).run();
+    }
+}
