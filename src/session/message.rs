@@ -45,16 +45,26 @@ pub(super) struct Renamed<'a> {
     pub(super) new: &'a [u8],
 }
 
+/// Longest message of those kinds that hold next to nothing (`PQ_SMALL_MESSAGE_LIMIT`).
+const SHORT: usize = 10_000;
+
 /// Reads the header of a client's message and checks what PostgreSQL checks first.
 pub(super) fn next_header(input: &[u8]) -> Result<Option<Header>, ClientError> {
     let head =
         frame::header(input).map_err(|e| ClientError::fatal(SqlState::PROTOCOL, e.to_string()))?;
     match head {
-        Some(head) if !b"QPBDCESHFdcfX".contains(&head.tag) => Err(unknown_message(head.tag)),
-        Some(head) if b"DCESHcfX".contains(&head.tag) && head.total > 10_000 => Err(
-            ClientError::fatal(SqlState::PROTOCOL, "invalid message length"),
-        ),
-        head => Ok(head),
+        None => Ok(None),
+        Some(head) => match head.tag {
+            b'Q' | b'P' | b'B' | b'F' | b'd' => Ok(Some(head)),
+            b'D' | b'C' | b'E' | b'S' | b'H' | b'c' | b'f' | b'X' if head.total <= SHORT => {
+                Ok(Some(head))
+            }
+            b'D' | b'C' | b'E' | b'S' | b'H' | b'c' | b'f' | b'X' => Err(ClientError::fatal(
+                SqlState::PROTOCOL,
+                "invalid message length",
+            )),
+            tag => Err(unknown_message(tag)),
+        },
     }
 }
 

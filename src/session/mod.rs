@@ -42,7 +42,7 @@ pub use opening::Openings;
 pub use pins::{not_on_a_replica, too_many_pins};
 pub use reads::ReadCache;
 pub use reply::{Desync, Replies};
-pub use route::{Judge, Place, Seen, Why};
+pub use route::{Asked, Judge, Place, Seen, Why};
 pub use settings::{Setting, Settings, SettingsTable};
 pub use statement::{NAME_PREFIX, Scope, Statement, Statements};
 pub use tally::Tally;
@@ -216,22 +216,30 @@ impl Session {
 
     /// The SQL text that its first message stands for, if that is told by the message.
     pub fn text_of<'a>(&'a self, input: &'a [u8]) -> Option<&'a [u8]> {
+        Some(self.asked(input)?.text)
+    }
+
+    /// The same, and the prepared statement if it names one.
+    fn asked<'a>(&'a self, input: &'a [u8]) -> Option<Asked<'a>> {
         let head = next_header(input).ok().flatten()?;
         let body = input.get(frame::HEADER..head.total.min(input.len()))?;
-        let text = |bytes| frame::cstr(bytes);
         match head.tag {
-            b'Q' => Some(body.split_last().map_or(body, |(_, sql)| sql)),
+            b'Q' => Some(Asked::of(body.split_last().map_or(body, |(_, sql)| sql))),
             b'P' => {
-                let (_name, rest) = text(body)?;
-                Some(text(rest).map_or(rest, |(sql, _)| sql))
+                let (_name, rest) = frame::cstr(body)?;
+                Some(Asked::of(frame::cstr(rest).map_or(rest, |(sql, _)| sql)))
             }
             b'B' => {
-                let (name, _) = text(text(body)?.1)?;
+                let (_portal, rest) = frame::cstr(body)?;
+                let (name, _) = frame::cstr(rest)?;
                 let statement = match name {
                     b"" => self.unnamed.as_ref(),
                     name => self.names.find(name),
                 };
-                statement.map(|statement| statement.text())
+                statement.map(|statement| Asked {
+                    text: statement.text(),
+                    statement: Some(statement),
+                })
             }
             _ => None,
         }

@@ -238,8 +238,28 @@ impl Link {
         self.expected.push_back(Expected::Query(By::Proxy));
         // What follows is in the block, whenever it is that the server says so.
         self.status = TxStatus::Open;
-        let [begin, isolation, access, deferrable] = modes.begin().map(str::as_bytes);
-        frame::put(out, b'Q', &[begin, isolation, access, deferrable, b"\0"]);
+        put_begin(modes, out);
+    }
+}
+
+/// Appends the query that opens such a block. Nearly all are one of two, which need not be put together.
+fn put_begin(modes: Modes, out: &mut Vec<u8>) {
+    const PLAIN: Modes = Modes {
+        access: None,
+        isolation: None,
+        deferrable: None,
+    };
+    const READ_ONLY: Modes = Modes {
+        access: Some(Access::ReadOnly),
+        ..PLAIN
+    };
+    match modes {
+        PLAIN => out.extend_from_slice(b"Q\0\0\0\x0aBEGIN\0"),
+        READ_ONLY => out.extend_from_slice(b"Q\0\0\0\x14BEGIN READ ONLY\0"),
+        _ => {
+            let [begin, isolation, access, deferrable] = modes.begin().map(str::as_bytes);
+            frame::put(out, b'Q', &[begin, isolation, access, deferrable, b"\0"]);
+        }
     }
 }
 
@@ -322,5 +342,28 @@ impl<'a> Batch<'a> {
         let body = rest.get(HEADER..head.total)?;
         self.at += head.total;
         Some(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_opened_by_the_query_that_its_modes_say() {
+        for access in [None, Some(Access::ReadOnly), Some(Access::ReadWrite)] {
+            for deferrable in [None, Some(true)] {
+                let modes = Modes {
+                    access,
+                    isolation: None,
+                    deferrable,
+                };
+                let (mut put, mut expected) = (Vec::new(), Vec::new());
+                put_begin(modes, &mut put);
+                let text = modes.begin().concat();
+                frame::put(&mut expected, b'Q', &[text.as_bytes(), b"\0"]);
+                assert_eq!(put, expected);
+            }
+        }
     }
 }

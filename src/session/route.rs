@@ -8,9 +8,10 @@ use std::str::FromStr;
 use super::Session;
 use super::message::next_header;
 use super::settings::Settings;
+use super::statement::Statement;
 use crate::config::Reads;
 use crate::nodes::Position;
-use crate::wire::frame::HEADER;
+use crate::wire::frame::{self, HEADER};
 use crate::wire::sql::{
     Access, Block, Effect, Hint, Isolation, Modes, block, fits_standby, hint, survey,
 };
@@ -196,8 +197,34 @@ fn is_on(value: &str) -> bool {
     begins("true") || begins("yes") || value == "on" || value == "1"
 }
 
-/// Says of a text whether a standby may serve it as a transaction of its own.
-pub type Judge<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
+/// What a request is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub(super) text: &'a [u8],
+    /// The one that it names.
+    pub(super) statement: Option<&'a Statement>,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn of(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            statement: None,
+        }
+    }
+
+    /// Whether a standby may serve it as a transaction of its own, as `judge` says of its text; of a
+    /// prepared statement that is kept for as long as the catalog has that generation.
+    pub fn reads_only(&self, generation: u32, judge: impl FnOnce(&[u8]) -> bool) -> bool {
+        match self.statement {
+            Some(statement) => statement.reads_only(generation, judge),
+            None => judge(self.text),
+        }
+    }
+}
+
+/// Says of a request whether a standby may serve it as a transaction of its own.
+pub type Judge<'a> = &'a mut dyn FnMut(Asked<'_>) -> bool;
 
 impl Session {
     /// What a replica must have replayed, by `tenantry.position`.
@@ -216,15 +243,15 @@ impl Session {
             && wishes.route.is_none()
             && !self.reads_by_default()
             && reads != Reads::Statements;
-        let text = self.text_of(input).unwrap_or_default();
-        if plain && !may_say_more(text) {
+        let asked = self.asked(input).unwrap_or(Asked::of(b""));
+        if plain && !may_say_more(asked.text) {
             return Why::Writes;
         }
-        self.aim_closely(input, text, reads, judge)
+        self.aim_closely(input, asked, reads, judge)
     }
 
-    #[cold]
-    fn aim_closely(&self, input: &[u8], text: &[u8], reads: Reads, judge: Judge<'_>) -> Why {
+    fn aim_closely(&self, input: &[u8], asked: Asked<'_>, reads: Reads, judge: Judge<'_>) -> Why {
+        let text = asked.text;
         let wishes = self.settings.wishes();
         let opened = self.opening.as_ref().and_then(|opening| opening.hint);
         match (hint(text).or(opened), wishes.route) {
@@ -249,18 +276,19 @@ impl Session {
             _ => self.opening.as_ref().map(|o| (o.modes, false)),
         };
         match opened {
-            Some((modes, opens)) => {
-                let fits = opens || fits_standby(text);
-                self.aim_block(modes, fits && self.ends_with_block(input))
-            }
+            Some((modes, opens)) => self.aim_block(modes, || {
+                (opens || fits_standby(text)) && self.ends_with_block(input, text)
+            }),
             None if self.reads_by_default() => {
-                if reads_alone(text) && is_batch_of(self, input, reads_alone) {
+                if self.is_batch_of(input, asked, |asked| reads_alone(asked.text)) {
                     Why::Default
                 } else {
                     Why::Unfit
                 }
             }
-            None if reads == Reads::Statements && is_batch_of(self, input, judge) => Why::Statement,
+            None if reads == Reads::Statements && self.is_batch_of(input, asked, judge) => {
+                Why::Statement
+            }
             None => Why::Writes,
         }
     }
@@ -272,8 +300,8 @@ impl Session {
         own.or_else(|| self.start.wishes().read_only) == Some(true)
     }
 
-    /// Where a block of these modes may be served whose first statement fits, or does not.
-    fn aim_block(&self, modes: Modes, fits: bool) -> Why {
+    /// Where a block of these modes may be served whose first request fits a standby, or does not.
+    fn aim_block(&self, modes: Modes, fits: impl FnOnce() -> bool) -> Why {
         let wishes = self.settings.wishes();
         let why = match modes.access {
             Some(Access::ReadOnly) => Why::ReadOnly,
@@ -284,7 +312,7 @@ impl Session {
             Some(level) => level == Isolation::Serializable,
             None => wishes.serializable,
         };
-        if serializable || !fits {
+        if serializable || !fits() {
             Why::Unfit
         } else {
             why
@@ -293,9 +321,13 @@ impl Session {
 }
 
 impl Session {
-    /// Whether nothing follows the end of the block in the batch that the input begins with: that
-    /// could write, but is served where the batch is. One that is not here as a whole may have more.
-    fn ends_with_block(&self, input: &[u8]) -> bool {
+    /// Whether nothing follows the end of the block in the batch that the input begins with, and `text`
+    /// with it: what follows could write, but is served where the batch is. A batch that is not here as
+    /// a whole may have more.
+    fn ends_with_block(&self, input: &[u8], text: &[u8]) -> bool {
+        if input.first() == Some(&b'Q') {
+            return !ends_within(text);
+        }
         let (mut at, mut ended) = (0, false);
         while let Some(head) = next_header(&input[at..]).ok().flatten() {
             let rest = &input[at..];
@@ -303,12 +335,13 @@ impl Session {
                 return false;
             }
             match head.tag {
-                b'Q' => return at == 0 && !ends_within(self.text_of(rest).unwrap_or_default()),
+                b'Q' => return false,
                 b'F' => return at == 0,
                 b'S' => return true,
                 b'P' | b'B' => {
-                    let text = self.text_in_batch(&input[..at], rest).unwrap_or_default();
-                    let ends = matches!(block(text), Some(Block::Commits | Block::RollsBack));
+                    let asked = self.asked_in_batch(&input[..at], rest);
+                    let what = asked.and_then(|asked| block(asked.text));
+                    let ends = matches!(what, Some(Block::Commits | Block::RollsBack));
                     if ended && !ends {
                         return false;
                     }
@@ -325,6 +358,8 @@ impl Session {
 
 /// Whether a text is of several statements, some of which may end the block.
 fn ends_within(text: &[u8]) -> bool {
+    // One at its very end is usual.
+    let text = text.strip_suffix(b";").unwrap_or(text);
     text.contains(&b';') && {
         let found = survey(text);
         found.several() && found.transacts()
@@ -352,54 +387,61 @@ fn reads_alone(text: &[u8]) -> bool {
         && fits_standby(text)
 }
 
-/// Whether the input is one request, complete to its end, all of whose texts are such.
-fn is_batch_of(session: &Session, input: &[u8], mut such: impl FnMut(&[u8]) -> bool) -> bool {
-    let mut at = 0;
-    loop {
-        let rest = &input[at..];
-        let Some(head) = next_header(rest).ok().flatten() else {
-            return false;
-        };
-        if rest.len() < head.total {
-            return false;
-        }
-        match head.tag {
-            b'Q' => {
-                let text = rest.get(HEADER..head.total - 1).unwrap_or_default();
-                return at == 0 && such(text);
-            }
-            b'P' | b'B' => match session.text_in_batch(&input[..at], rest) {
-                Some(text) if such(text) => {}
-                _ => return false,
-            },
-            b'D' | b'E' | b'H' => {}
-            b'S' => return at > 0,
-            _ => return false,
-        }
-        at += head.total;
-    }
-}
-
 impl Session {
-    /// The text of a Parse, or of the statement that a Bind names: one that the batch has parsed
-    /// before it, or the session's.
-    fn text_in_batch<'a>(&'a self, before: &'a [u8], input: &'a [u8]) -> Option<&'a [u8]> {
+    /// Whether the input, which begins with `first`, is one request, complete to its end, and all that it
+    /// asks for is such.
+    fn is_batch_of(
+        &self,
+        input: &[u8],
+        first: Asked<'_>,
+        mut such: impl FnMut(Asked<'_>) -> bool,
+    ) -> bool {
+        let mut at = 0;
+        loop {
+            let rest = &input[at..];
+            let Some(head) = next_header(rest).ok().flatten() else {
+                return false;
+            };
+            if rest.len() < head.total {
+                return false;
+            }
+            match head.tag {
+                b'Q' => return at == 0 && such(first),
+                b'P' | b'B' if at == 0 => {
+                    if first.text.is_empty() || !such(first) {
+                        return false;
+                    }
+                }
+                b'P' | b'B' => match self.asked_in_batch(&input[..at], rest) {
+                    Some(asked) if such(asked) => {}
+                    _ => return false,
+                },
+                b'D' | b'E' | b'H' => {}
+                b'S' => return at > 0,
+                _ => return false,
+            }
+            at += head.total;
+        }
+    }
+
+    /// What a Parse or Bind is about: one that the batch has parsed before it, or the session's.
+    fn asked_in_batch<'a>(&'a self, before: &'a [u8], input: &'a [u8]) -> Option<Asked<'a>> {
         let head = next_header(input).ok().flatten()?;
         if head.tag != b'B' {
-            return self.text_of(input);
+            return self.asked(input);
         }
-        let (_portal, rest) = crate::wire::frame::cstr(input.get(HEADER..head.total)?)?;
-        let (name, _) = crate::wire::frame::cstr(rest)?;
+        let (_portal, rest) = frame::cstr(input.get(HEADER..head.total)?)?;
+        let (name, _) = frame::cstr(rest)?;
         let (mut at, mut parsed) = (0, None);
         while let Some(head) = next_header(&before[at..]).ok().flatten() {
             let body = before.get(at + HEADER..at + head.total)?;
-            if head.tag == b'P' && crate::wire::frame::cstr(body)?.0 == name {
+            if head.tag == b'P' && frame::cstr(body)?.0 == name {
                 // It was looked at where it was parsed. The last one counts.
                 parsed = Some(at);
             }
             at += head.total;
         }
-        self.text_of(parsed.map_or(input, |at| &before[at..]))
+        self.asked(parsed.map_or(input, |at| &before[at..]))
     }
 }
 

@@ -38,6 +38,10 @@ pub struct Statement {
     pub definition: Box<[u8]>,
     /// What its text may do.
     pub survey: Survey,
+    /// How long its text is.
+    text: usize,
+    /// What was said of its text as a read, and by which catalog.
+    read: Cell<Option<(u32, bool)>>,
     scope: Scope,
     /// What clients were told of it, once one has asked.
     pub(super) told: Told,
@@ -55,7 +59,20 @@ enum Proven {
 impl Statement {
     /// Its SQL text.
     pub fn text(&self) -> &[u8] {
-        frame::cstr(&self.definition).map_or(&self.definition, |(text, _)| text)
+        &self.definition[..self.text]
+    }
+
+    /// Whether a standby may serve it; `judge` says that of its text, once for each `generation` of the
+    /// catalog.
+    pub(super) fn reads_only(&self, generation: u32, judge: impl FnOnce(&[u8]) -> bool) -> bool {
+        match self.read.get() {
+            Some((known, verdict)) if known == generation => verdict,
+            _ => {
+                let verdict = judge(self.text());
+                self.read.set(Some((generation, verdict)));
+                verdict
+            }
+        }
     }
 
     /// Appends the Parse that makes it on a server connection.
@@ -181,6 +198,8 @@ impl Statements {
             id: self.next_id,
             server_name: server_name.into(),
             definition: definition.into(),
+            text: frame::cstr(definition).map_or(definition.len(), |(text, _)| text.len()),
+            read: Cell::default(),
             survey,
             scope,
             told: Told::default(),

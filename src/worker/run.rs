@@ -79,7 +79,8 @@ pub(super) struct Worker {
     pub(super) catching: Vec<(usize, u64)>,
     /// Requests for positions so far.
     pub(super) asked: u64,
-    pub(super) positions: HashMap<ClusterName, Known>,
+    /// Looked up by each read that goes to a replica: with a faster hash than that of `std`.
+    pub(super) positions: hashbrown::HashMap<ClusterName, Known>,
     pub(super) reads: ReadCache,
     pub(super) deadlines: Deadlines,
     pub(super) now: Millis,
@@ -132,7 +133,7 @@ impl Worker {
             idle_pools: HashMap::new(),
             catching: Vec::new(),
             asked: 0,
-            positions: HashMap::new(),
+            positions: hashbrown::HashMap::default(),
             reads: ReadCache::default(),
             deadlines: Deadlines::default(),
             now: 0,

@@ -16,7 +16,7 @@ use super::run::Worker;
 use crate::config::{NoReplica, PoolMode, Reads, Route};
 use crate::error::{ClientError, SqlState};
 use crate::nodes::{ClusterView, Primary};
-use crate::session::{Openings, Place, Why};
+use crate::session::{Asked, Openings, Place, Why};
 use crate::types::NodeAddr;
 
 use catching::Need;
@@ -166,7 +166,9 @@ impl Worker {
             let reads = pool.tenant.config.routing.reads;
             let (catalog, number) = pool.catalog.numbered();
             let known = &mut self.reads;
-            let mut judge = |text: &[u8]| known.verdict(text, catalog, number).is_ok();
+            let mut judge = |asked: Asked<'_>| {
+                asked.reads_only(number, |text| known.verdict(text, catalog, number).is_ok())
+            };
             client.session.aim(input, reads, &mut judge)
         };
         match why.place() {
