@@ -7,10 +7,10 @@ use tenantry::demo::cluster::Mode;
 use super::world::{Console, Row, has, numbers, users};
 use crate::support::client::Client;
 use crate::support::frames::Frames;
+use crate::support::pair::{Pair, WATCHED, monitored};
 use crate::support::patience::eventually;
 use crate::support::postgres::{Database, server};
 use crate::support::proxy::{Proxy, Toml};
-use crate::support::replicated::{Pair, WATCHED, monitored};
 
 const MOMENT: Duration = Duration::from_millis(150);
 
@@ -23,7 +23,7 @@ struct World {
 
 impl World {
     fn new(pair: &Pair, routing: &str) -> Self {
-        let acme = pair.database();
+        let acme = Database::fresh_on(&pair.primary);
         let listen = "listen = ['127.0.0.1:0', { address = '127.0.0.1:0', route = 'replica' }]";
         let toml = Toml::default().tables(&users()).tables(routing);
         let text = pair.cluster(toml).tenant("acme", "main", &acme, "").text();
@@ -35,7 +35,7 @@ impl World {
             console,
         };
         eventually("the standby serves", || world.replica()["state"] == "ready");
-        pair.await_database(&world.acme);
+        pair.catch_up();
         world
     }
 
@@ -264,7 +264,10 @@ fn a_switchover_in_a_pause_is_a_wait_for_clients() {
 fn a_dispute_is_shown() {
     let (pair, other) = (Pair::shared(), server());
     monitored(other);
-    let (acme, second) = (pair.database(), format!("127.0.0.1:{}", other.port()));
+    let (acme, second) = (
+        Database::fresh_on(&pair.primary),
+        format!("127.0.0.1:{}", other.port()),
+    );
     let lines = format!("replicas = ['{second}']\n{WATCHED}");
     let proxy = Toml::default()
         .tables(&users())

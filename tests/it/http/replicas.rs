@@ -4,10 +4,10 @@ use super::{http, toml};
 use crate::support::client::Client;
 use crate::support::frames::Frames;
 use crate::support::http::{Scrape, get};
+use crate::support::pair::{Pair, WATCHED, monitored};
 use crate::support::patience::eventually;
 use crate::support::postgres::{Database, server};
 use crate::support::proxy::{Proxy, Toml};
-use crate::support::replicated::{Pair, WATCHED, monitored};
 
 /// A proxy in front of both servers of a pair, which has found the standby to serve.
 struct World {
@@ -18,7 +18,7 @@ struct World {
 
 impl World {
     fn new(pair: &Pair, routing: &str) -> Self {
-        let database = pair.database();
+        let database = Database::fresh_on(&pair.primary);
         let toml = Toml::default().server("http = '127.0.0.1:0'");
         let proxy = pair
             .cluster(toml.tables(routing))
@@ -33,7 +33,7 @@ impl World {
         eventually("the standby serves", || {
             world.scrape().count(&world.of("tenantry_replica_up")) == 1
         });
-        pair.await_database(&world.database);
+        pair.catch_up();
         world
     }
 
@@ -173,7 +173,7 @@ fn a_replica_that_lags_is_told_and_so_is_who_waited_for_it() {
 fn a_disputed_primary_is_told_and_matters_where_there_is_nothing_else() {
     let (pair, other) = (Pair::shared(), server());
     monitored(other);
-    let (disputed, fine) = (pair.database(), Database::fresh());
+    let (disputed, fine) = (Database::fresh_on(&pair.primary), Database::fresh());
     let lines = format!("replicas = ['127.0.0.1:{}']\n{WATCHED}", other.port());
     let alone = Toml::default()
         .server("http = '127.0.0.1:0'")

@@ -7,10 +7,10 @@
 pub mod client;
 pub mod frames;
 pub mod http;
+pub mod pair;
 pub mod patience;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod replicas;
-pub mod replicated;
 pub mod script;

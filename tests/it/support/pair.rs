@@ -1,13 +1,12 @@
 //! A primary with a streaming standby, and a proxy in front of both.
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use tenantry::demo::cluster::Cluster;
 
-use super::patience::eventually;
 use super::postgres::Database;
 use super::proxy::Toml;
+use super::replicas::catches_up;
 
 /// Two servers.
 #[derive(Debug)]
@@ -37,28 +36,9 @@ impl Pair {
         Self { primary, replica }
     }
 
-    /// A database with its role.
-    pub fn database(&self) -> Database {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let name = format!("r{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let password = Database::PASSWORD;
-        let sql = format!(
-            "CREATE ROLE {name} LOGIN PASSWORD '{password}';\nCREATE DATABASE {name} OWNER {name};"
-        );
-        let made = self.primary.psql("postgres", &sql);
-        made.expect("a fresh database");
-        let port = self.primary.port();
-        Database { name, port }
-    }
-
-    /// Waits until the standby has it.
-    pub fn await_database(&self, database: &Database) {
-        let name = &database.name;
-        let sql = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
-        eventually("the standby has the database", || {
-            let there = self.replica.psql("postgres", &sql);
-            there.is_ok_and(|count| count == "1")
-        });
+    /// Waits until the standby has replayed what the primary has written so far.
+    pub fn catch_up(&self) {
+        catches_up(&self.replica, &self.primary);
     }
 
     /// A cluster `main` of both; the standby has the weight 2.
