@@ -228,12 +228,14 @@ fn what_discard_all_does_not_undo_ends_the_server_connection() {
         |sql| Frames::default().query(sql),
         |sql| Frames::default().run(sql).sync(),
     ];
-    for mode in ["transaction", "session"] {
+    let (seed, body) = ("SELECT setseed(0.5)", "DO $$ BEGIN END $$");
+    // In transaction mode it is asked what a DO has left.
+    for (mode, texts) in [("transaction", &[seed][..]), ("session", &[seed, body])] {
         let database = Database::fresh();
         let proxy = Proxy::of(&database, &format!("mode = '{mode}'\nsize = 1"));
         for (send, sql) in sends
             .into_iter()
-            .flat_map(|send| ["SELECT setseed(0.5)", "DO $$ BEGIN END $$"].map(|sql| (send, sql)))
+            .flat_map(|send| texts.iter().map(move |sql| (send, *sql)))
         {
             let mut one = proxy.client(&database.name);
             let backend = one.backend();
