@@ -372,8 +372,8 @@ impl World {
         if leased {
             self.replied();
         }
-        if self.leased.is_none() && self.link.has_last_words() {
-            self.next_server();
+        if self.link.has_last_words() {
+            self.server_lost();
         }
     }
 

@@ -5,7 +5,7 @@
 use super::clients::ClientState;
 use super::routing::Way;
 use super::run::{READ, Turn, Worker};
-use super::servers::ServerState;
+use super::servers::{Server, ServerState};
 use super::socket::End;
 use super::stats::Ended;
 use crate::config::PoolMode;
@@ -350,7 +350,10 @@ impl Worker {
         }
         let server = &self.servers[slot];
         match server.state {
-            ServerState::Leased(client) => self.replied(client, slot),
+            ServerState::Leased(client) => {
+                self.replied(client, slot);
+                self.part_at_rest(slot);
+            }
             ServerState::Owned(_) if server.link.at_rest() => self.own_query_done(slot),
             ServerState::Idle { .. } if !server.link.at_rest() || server.doubtful.is_some() => {
                 self.server_lost(slot, "it spoke unasked");
@@ -366,6 +369,16 @@ impl Worker {
         server.doubtful = Some(Ended::Lost);
         let node = server.cancel.node.clone();
         self.around.health.suspect(&node);
+    }
+
+    /// Whoever keeps such a server connection between transactions ends with it.
+    #[inline]
+    fn part_at_rest(&mut self, slot: usize) {
+        let ended =
+            |s: &Server| s.link.has_last_words() && matches!(s.state, ServerState::Leased(_));
+        if self.servers.get(slot).is_some_and(ended) {
+            self.server_lost(slot, "it ended the connection");
+        }
     }
 
     /// The server has answered something of its client's.
