@@ -1,4 +1,5 @@
-//! `tenantry demo`: a primary, a streaming replica and three tenants, ready to be served.
+//! `tenantry demo`: a primary, a streaming replica that serves reads, and three tenants, ready to be
+//! served.
 //!
 //! [`Demo::prepare`] leaves a directory with a `proxy.toml` and a certificate, and running
 //! servers; serving is the caller's part. All of it goes away with the [`Demo`], or with the
@@ -18,8 +19,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use self::cluster::{Binaries, Cluster, ClusterError, random_password};
-use self::tenants::{ROLE, SampleTenant};
-use crate::types::SlugError;
+use self::tenants::{MONITOR, ROLE, SampleTenant};
+use crate::types::{Secret, SlugError};
 
 pub use self::scratch::ScratchDir;
 
@@ -28,6 +29,9 @@ const USUAL_PORT: u16 = 6432;
 
 /// For metrics and health; another one is taken if it is in use.
 const USUAL_HTTP_PORT: u16 = 9432;
+
+/// Who may do everything in the console.
+const ADMIN: &str = "admin";
 
 /// A demo could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,10 @@ pub struct Demo {
     port: u16,
     http: u16,
     tenants: Vec<SampleTenant>,
+    /// Of the role that asks the servers how they are.
+    monitor: Secret,
+    /// Of the console's `admin`.
+    console: Secret,
     clients: Clients,
 }
 
@@ -83,6 +91,8 @@ impl Demo {
             replica.port()
         ));
         let tenants = tenants::provision(&primary)?;
+        let monitor = tenants::monitor(&primary)?;
+        replica.catch_up(&primary)?;
         progress("tenants acme, globex and initech, each with a database and pgbench tables");
         let dir = ScratchDir::new("tenantry-demo-").map_err(io_error("a temporary directory"))?;
         let port = free_port(USUAL_PORT).map_err(io_error("looking for a free port"))?;
@@ -94,6 +104,8 @@ impl Demo {
             port,
             http,
             tenants,
+            monitor,
+            console: random_password()?,
             clients: Clients::of(&binaries),
         };
         demo.write_certificate()?;
@@ -130,12 +142,18 @@ impl Demo {
              [server.tls]\nmode = \"allow\"\n\
              certificate = \"{dir}/server.crt\"\nprivate_key = \"{dir}/server.key\"\n\n\
              [auth]\nsecret = \"{}\"\n\n[log]\nlevel = \"warn\"\n\n\
+             [console]\nusers = [{{ name = \"{ADMIN}\", password = \"{}\", role = \"admin\" }}]\n\n\
              [[cluster]]\nname = \"demo\"\nprimary = \"127.0.0.1:{}\"\n\
+             replicas = [\"127.0.0.1:{}\"]\n\
+             monitor_url = \"postgres://{MONITOR}:{}@/postgres\"\n\
              max_connections = 80\ntls = \"disable\"\n",
             self.address(),
             self.http_address(),
             random_password()?.expose(),
-            self.primary.port()
+            self.console.expose(),
+            self.primary.port(),
+            self.replica.port(),
+            self.monitor.expose(),
         );
         for tenant in &self.tenants {
             text.push_str(&tenant.to_toml());
@@ -171,6 +189,21 @@ impl fmt::Display for Demo {
             writeln!(f, "{}\n  {psql} '{url}'", tenant.slug)?;
             writeln!(f, "  {pgbench} -n -S -c 8 -T 5 '{url}'\n")?;
         }
+        if let Some(first) = self.tenants.first() {
+            let url = self.url(first);
+            writeln!(
+                f,
+                "Reads go to the replica where they say that they only read:\n  {psql} \
+                 '{url}?options=-c%20default_transaction_read_only%3Don' -c 'SELECT pg_is_in_recovery()'\n"
+            )?;
+        }
+        writeln!(
+            f,
+            "The console; SHOW HELP tells what there is:\n  {psql} 'postgresql://{ADMIN}:{}@{}/tenantry' \
+             -c 'SHOW REPLICAS'\n",
+            self.console.expose(),
+            self.address()
+        )?;
         writeln!(
             f,
             "TLS is used as libpq prefers; add ?sslmode=disable to a URL for none."
@@ -262,6 +295,10 @@ mod tests {
         let shown = demo.to_string();
         assert_eq!(shown.matches("pgbench -n -S").count(), 3, "{shown}");
         assert_eq!(shown.matches("/metrics").count(), 1, "{shown}");
+        assert_eq!(shown.matches("SHOW REPLICAS").count(), 1, "{shown}");
+        let loaded = crate::config::load(&demo.config_path());
+        let loaded = loaded.expect("a configuration that serves");
+        assert_eq!(loaded.clusters[0].replicas.len(), 1);
         let config = fs::read_to_string(demo.config_path()).expect("a configuration");
         assert!(
             !config.contains(acme.client_password.expose()),

@@ -12,6 +12,9 @@ use super::DemoError;
 use super::cluster::{Cluster, ClusterError, random_password};
 use crate::types::{Secret, Slug};
 
+/// Asks the servers how they are.
+pub(super) const MONITOR: &str = "monitor";
+
 /// What the clients of each tenant log in as.
 pub(super) const ROLE: &str = "app";
 
@@ -67,6 +70,18 @@ impl SampleTenant {
         pgbench.args(["-i", "-q", "-s", "1", "-U", &name, &name]);
         super::cluster::run(pgbench, "pgbench", b"").map(drop)
     }
+}
+
+/// Creates [`MONITOR`] and returns its password.
+pub(super) fn monitor(primary: &Cluster) -> Result<Secret, DemoError> {
+    let password = random_password()?;
+    let sql = format!(
+        "create role {MONITOR} login password '{}' in role pg_monitor;\n\
+         grant connect on database postgres to {MONITOR};",
+        password.expose()
+    );
+    primary.psql("postgres", &sql)?;
+    Ok(password)
 }
 
 /// Creates all tenants, at once: most of the time is waiting for the server.

@@ -33,6 +33,17 @@ impl Cluster {
         self.psql("postgres", &sql).map(drop)
     }
 
+    /// Waits until a standby has replayed what its primary has written so far, ten seconds at most.
+    pub fn catch_up(&self, primary: &Self) -> Result<(), ClusterError> {
+        let written = primary.psql("postgres", "SELECT pg_current_wal_insert_lsn()")?;
+        let sql = format!(
+            "DO $$ BEGIN FOR n IN 1..1000 LOOP \
+             IF pg_last_wal_replay_lsn() >= '{written}' THEN RETURN; END IF; PERFORM pg_sleep(0.01); \
+             END LOOP; RAISE 'the standby lags'; END $$"
+        );
+        self.psql("postgres", &sql).map(drop)
+    }
+
     /// Lets a standby receive, but replay no more. Needs PostgreSQL 14.
     pub fn pause_replay(&self) -> Result<(), ClusterError> {
         // It comes into force when the standby next looks.

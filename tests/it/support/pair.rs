@@ -6,7 +6,6 @@ use tenantry::demo::cluster::Cluster;
 
 use super::postgres::Database;
 use super::proxy::Toml;
-use super::replicas::catches_up;
 
 /// Two servers.
 #[derive(Debug)]
@@ -38,7 +37,8 @@ impl Pair {
 
     /// Waits until the standby has replayed what the primary has written so far.
     pub fn catch_up(&self) {
-        catches_up(&self.replica, &self.primary);
+        let caught_up = self.replica.catch_up(&self.primary);
+        caught_up.expect("it catches up");
     }
 
     /// A cluster `main` of both; the standby has the weight 2.

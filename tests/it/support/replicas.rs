@@ -54,7 +54,7 @@ impl Trio {
 
     /// Waits until this one has.
     pub fn one_catches_up(&self, replica: &Cluster) {
-        catches_up(replica, &self.primary);
+        replica.catch_up(&self.primary).expect("it catches up");
     }
 
     /// Lines of `[[cluster]]`: the replicas, a login for the probes, and more.
@@ -82,16 +82,6 @@ impl Trio {
     pub fn ports(&self) -> [u16; 2] {
         [self.replicas[0].port(), self.replicas[1].port()]
     }
-}
-
-/// Waits until a standby has replayed what its primary has written so far.
-pub fn catches_up(standby: &Cluster, primary: &Cluster) {
-    let written = primary.psql("postgres", "SELECT pg_current_wal_insert_lsn()");
-    let written = written.expect("a position");
-    let sql = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
-    eventually("a standby catches up", || {
-        standby.psql("postgres", &sql).is_ok_and(|is| is == "t")
-    });
 }
 
 /// A tenant with replicas behind a proxy of its own.
