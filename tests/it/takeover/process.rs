@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -129,7 +129,12 @@ impl Process {
 
     /// What it told its service manager next.
     pub fn told(&self) -> String {
-        match self.told.recv_timeout(PATIENCE) {
+        self.told_before(Instant::now() + PATIENCE)
+    }
+
+    fn told_before(&self, deadline: Instant) -> String {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.told.recv_timeout(left) {
             Ok(told) => told,
             Err(error) => panic!("{error}; its log:\n{}", self.log()),
         }
@@ -137,8 +142,9 @@ impl Process {
 
     /// Waits until it has told this; returns the whole message.
     pub fn hear(&mut self, word: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let told = self.told();
+            let told = self.told_before(deadline);
             if told.contains(word) {
                 return told;
             }

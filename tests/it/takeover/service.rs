@@ -77,8 +77,9 @@ fn the_manager_is_told_what_happens() {
     let mut process = Process::spawn(&place.path("one"), &place.config(""), &watchdog);
     assert_eq!(process.told().trim(), "READY=1");
     assert!(Client::connect(place.address, &database.name, &[]).is_ok());
-    process.hear("WATCHDOG=1");
+    // It is said once, and the watchdog behind it again and again.
     process.hear("STATUS=serving, ");
+    process.hear("WATCHDOG=1");
     process.signal(Signal::SIGHUP);
     let reloading = process.hear("RELOADING=1");
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
