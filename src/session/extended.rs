@@ -15,7 +15,7 @@ use super::{Leased, Message, Renamed, Session, Verdict};
 use crate::config::{PoolMode, StateMode};
 use crate::error::{ClientError, SqlState};
 use crate::wire::frame::{self, HEADER, Header, cstr};
-use crate::wire::sql::{Effect, PinReason, Survey, deallocated_name, survey};
+use crate::wire::sql::{Effect, PinReason, deallocated_name};
 
 impl Session {
     pub(super) fn parse(
@@ -86,11 +86,7 @@ impl Session {
         flow: &mut Flow<'_>,
     ) -> Result<(), Verdict> {
         let text = cstr(definition).map_or(definition, |(text, _)| text);
-        let survey = if message.is_whole() {
-            survey(text)
-        } else {
-            Survey::of(PinReason::LargeStatement)
-        };
+        let survey = message.survey(text);
         forbid_blocks(&survey, leased.mode)?;
         let sent = Sent {
             survey: &survey,

@@ -4,6 +4,7 @@
 use super::flow::Flow;
 use crate::error::{ClientError, SqlState};
 use crate::wire::frame::{self, HEADER, Header};
+use crate::wire::sql::{PinReason, Survey, survey};
 
 /// One message of a client, as much of it as is there.
 pub(super) struct Message<'a> {
@@ -19,6 +20,15 @@ impl<'a> Message<'a> {
 
     pub(super) fn is_whole(&self) -> bool {
         self.bytes.len() == self.head.total
+    }
+
+    /// What its text may do, if that is here as a whole.
+    pub(super) fn survey(&self, text: &[u8]) -> Survey {
+        if self.is_whole() {
+            survey(text)
+        } else {
+            Survey::of(PinReason::LargeStatement)
+        }
     }
 
     pub(super) fn range(&self) -> std::ops::Range<usize> {

@@ -14,7 +14,7 @@ use super::{Leased, Session, Verdict};
 use crate::config::{PoolMode, StateMode};
 use crate::error::{ClientError, SqlState};
 use crate::wire::frame;
-use crate::wire::sql::{Effect, PinReason, Survey, deallocated_name, executed_name, survey};
+use crate::wire::sql::{Effect, PinReason, Survey, deallocated_name, executed_name};
 
 impl Session {
     pub(super) fn query(
@@ -31,11 +31,7 @@ impl Session {
             self.query_in_its_place(sql, leased.link, flow);
             return Ok(());
         }
-        let survey = if message.is_whole() {
-            survey(text)
-        } else {
-            Survey::of(PinReason::LargeStatement)
-        };
+        let survey = message.survey(text);
         forbid_blocks(&survey, leased.mode)?;
         let shared = leased.mode != PoolMode::Session;
         let deallocates = shared && survey.effect == Effect::Deallocate;
