@@ -6,6 +6,7 @@
 mod admin;
 mod admission;
 mod cancels;
+mod catalog;
 mod changes;
 mod clients;
 mod deadlines;
