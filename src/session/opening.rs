@@ -244,18 +244,9 @@ impl Link {
 
 /// Appends the query that opens such a block. Nearly all are one of two, which need not be put together.
 fn put_begin(modes: Modes, out: &mut Vec<u8>) {
-    const PLAIN: Modes = Modes {
-        access: None,
-        isolation: None,
-        deferrable: None,
-    };
-    const READ_ONLY: Modes = Modes {
-        access: Some(Access::ReadOnly),
-        ..PLAIN
-    };
     match modes {
-        PLAIN => out.extend_from_slice(b"Q\0\0\0\x0aBEGIN\0"),
-        READ_ONLY => out.extend_from_slice(b"Q\0\0\0\x14BEGIN READ ONLY\0"),
+        Modes::PLAIN => out.extend_from_slice(b"Q\0\0\0\x0aBEGIN\0"),
+        Modes::READ_ONLY => out.extend_from_slice(b"Q\0\0\0\x14BEGIN READ ONLY\0"),
         _ => {
             let [begin, isolation, access, deferrable] = modes.begin().map(str::as_bytes);
             frame::put(out, b'Q', &[begin, isolation, access, deferrable, b"\0"]);

@@ -38,6 +38,18 @@ pub enum Isolation {
 }
 
 impl Modes {
+    /// None is named.
+    pub const PLAIN: Self = Self {
+        access: None,
+        isolation: None,
+        deferrable: None,
+    };
+    /// `READ ONLY`, and no other.
+    pub const READ_ONLY: Self = Self {
+        access: Some(Access::ReadOnly),
+        ..Self::PLAIN
+    };
+
     /// The statement that opens such a transaction, in parts.
     pub fn begin(self) -> [&'static str; 4] {
         let isolation = self.isolation.map(|level| match level {
@@ -295,15 +307,8 @@ impl<'a> Words<'a> {
 mod tests {
     use super::*;
 
-    const PLAIN: Modes = Modes {
-        access: None,
-        isolation: None,
-        deferrable: None,
-    };
-    const READ_ONLY: Modes = Modes {
-        access: Some(Access::ReadOnly),
-        ..PLAIN
-    };
+    const PLAIN: Modes = Modes::PLAIN;
+    const READ_ONLY: Modes = Modes::READ_ONLY;
 
     #[test]
     fn blocks_are_read_as_the_grammar_has_them() {
