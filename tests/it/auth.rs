@@ -15,5 +15,4 @@ mod refusals;
 mod rotation;
 mod servers;
 mod storm;
-mod timing;
 mod world;

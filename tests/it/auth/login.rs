@@ -143,6 +143,7 @@ pub(crate) struct Attempt {
     pub(crate) wire: Wire,
     pub(crate) said: Vec<Message>,
     /// When each of it was read.
+    #[allow(dead_code, reason = "read where times are measured")]
     pub(crate) heard: Vec<Instant>,
     pub(crate) end: End,
 }
