@@ -12,7 +12,6 @@ mod memory;
 mod reload;
 mod sockets;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigErrors, ListenAddr, Source};
@@ -42,7 +41,7 @@ pub use files::Watch;
 pub use reload::{Fault, Faults, ReloadError, Reloaded, check_files};
 
 use control::{Control, ReloadCounts, Watched};
-use ending::{Ending, Operators};
+use ending::{Ears, Ending};
 use reload::{Parts, Reloads};
 
 /// The port in the name of a Unix socket where no TCP listener gives one.
@@ -119,6 +118,15 @@ impl App {
     /// Starts serving, with what a process has only once. Takes over from the process at
     /// `server.takeover`, if there is one.
     pub fn start_with(config: Config, outside: Outside) -> Result<Self, AppError> {
+        Self::start_for(None, config, outside)
+    }
+
+    /// Likewise; `owner` carries out what the console asks of a whole process.
+    fn start_for(
+        owner: Option<mpsc::Sender<console::Request>>,
+        config: Config,
+        outside: Outside,
+    ) -> Result<Self, AppError> {
         raise_descriptor_limit(crate::config::descriptors(&config));
         let logins = runtime("login", 2, Thread::Yields)?;
         let dialler = runtime("dial", 1, Thread::Equal)?;
@@ -143,6 +151,7 @@ impl App {
                 health: around.health.clone(),
                 connectors: Arc::clone(&around.connectors),
                 clients: front.clients().clone(),
+                owner,
                 runtime: control.handle(),
             },
             View {
@@ -296,16 +305,16 @@ impl Drop for App {
 /// PAUSE, SIGUSR2 RESUME. `started` is told when clients can connect.
 pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Result<(), AppError> {
     memory::limit_heaps();
-    let app = Arc::new(App::start_with(config, outside)?);
     let signals = Builder::new_current_thread().enable_all().build()?;
+    let (mut ears, owner) = signals.block_on(async { Ears::new() })?;
+    let app = Arc::new(App::start_for(Some(owner), config, outside)?);
     let weak = Arc::downgrade(&app);
     let used = move || weak.upgrade().map(|app| app.used()).unwrap_or_default();
     let _until_the_end = signals.spawn(memory::give_back(used));
     started(&app);
     systemd::tell(Word::Ready);
     let watch = Watch::start(&app)?;
-    let mut operators = signals.block_on(async { Operators::of(&app) })?;
-    let ending = signals.block_on(until_ended(&app, &mut operators))?;
+    let ending = signals.block_on(until_ended(&app, &mut ears));
     drop(watch);
     info!(how = ?ending, "shutting down");
     systemd::tell(Word::Stopping);
@@ -321,10 +330,10 @@ pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Re
             tokio::select! {
                 // Cancel-safe: only looks.
                 () = ended => {}
-                // Cancel-safe: a signal that came meanwhile ends the wait all the same.
-                _signal = end_signal() => hurry.stop(),
+                // Cancel-safe.
+                () = ears.ends.next() => hurry.stop(),
                 // What was asked for and not answered is of no use any more.
-                _ending = operators.ending(&hurry) => hurry.stop(),
+                _ending = ears.operators.ending(&hurry) => hurry.stop(),
             }
         });
     });
@@ -332,16 +341,13 @@ pub fn serve(config: Config, outside: Outside, started: impl FnOnce(&App)) -> Re
     Ok(())
 }
 
-async fn until_ended(app: &Arc<App>, operators: &mut Operators) -> Result<Ending, AppError> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    // One for the whole time: a signal during a reload must not be missed.
-    let mut ended = std::pin::pin!(end_signal());
-    let mut asked = std::pin::pin!(operators.ending(app));
+async fn until_ended(app: &Arc<App>, ears: &mut Ears) -> Ending {
+    let mut asked = std::pin::pin!(ears.operators.ending(app));
     let mut beat = std::pin::pin!(beat::beat(app));
     loop {
         tokio::select! {
-            // Cancel-safe: signals that came are kept by the listener.
-            _signal = hangup.recv() => {
+            // Cancel-safe: signals that came are kept.
+            _signal = ears.hangup.recv() => {
                 let app = Arc::clone(app);
                 // It has logged how it went.
                 let done = tokio::task::spawn_blocking(move || drop(app.reload_from_source()));
@@ -350,29 +356,12 @@ async fn until_ended(app: &Arc<App>, operators: &mut Operators) -> Result<Ending
                 }
             }
             // Cancel-safe: it goes on where it was.
-            () = &mut beat => return Ok(Ending::AtOnce),
+            () = &mut beat => return Ending::AtOnce,
+            // Cancel-safe.
+            () = ears.ends.next() => return Ending::Orderly(console::Shutdown::Drain),
             // Cancel-safe: it is the same wait all the time.
-            ended = &mut ended => {
-                let drain = Ending::Orderly(console::Shutdown::Drain);
-                return ended.map(|()| drain).map_err(AppError::from);
-            }
-            // Cancel-safe: likewise.
-            ending = &mut asked => return Ok(ending),
+            ending = &mut asked => return ending,
         }
-    }
-}
-
-fn end_signal() -> impl Future<Output = std::io::Result<()>> {
-    let listeners = signal(SignalKind::terminate())
-        .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-    async move {
-        let (mut term, mut int) = listeners?;
-        tokio::select! {
-            // Cancel-safe, both.
-            _signal = term.recv() => {}
-            _signal = int.recv() => {}
-        }
-        Ok(())
     }
 }
 

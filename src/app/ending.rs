@@ -15,6 +15,9 @@ use crate::error::ClientError;
 /// How often it is looked whether all clients have gone.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Requests that may wait until they are carried out.
+const REQUESTS: usize = 16;
+
 /// How the proxy ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -22,6 +25,53 @@ pub(super) enum Ending {
     Orderly(Shutdown),
     /// Everything is closed now.
     AtOnce,
+}
+
+/// All that a process hears from outside. What has come is kept until it is looked at.
+pub(super) struct Ears {
+    /// SIGHUP.
+    pub(super) hangup: Signal,
+    pub(super) ends: Ends,
+    pub(super) operators: Operators,
+}
+
+impl Ears {
+    /// Hears signals from now on, and what the console sends to the second. From within a tokio
+    /// runtime, and before anybody can connect.
+    pub(super) fn new() -> std::io::Result<(Self, mpsc::Sender<Request>)> {
+        let (owner, asked) = mpsc::channel(REQUESTS);
+        let ears = Self {
+            hangup: signal(SignalKind::hangup())?,
+            ends: Ends {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
+            operators: Operators {
+                asked,
+                pause: signal(SignalKind::user_defined1())?,
+                resume: signal(SignalKind::user_defined2())?,
+                quit: signal(SignalKind::quit())?,
+            },
+        };
+        Ok((ears, owner))
+    }
+}
+
+/// The signals that end the proxy.
+pub(super) struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    /// The next of them. Cancel-safe.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            // Cancel-safe, both.
+            _signal = self.terminate.recv() => {}
+            _signal = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// What operators ask for.
@@ -33,16 +83,6 @@ pub(super) struct Operators {
 }
 
 impl Operators {
-    /// Listens for signals and takes what the console asks for. From within a tokio runtime.
-    pub(super) fn of(app: &App) -> std::io::Result<Self> {
-        Ok(Self {
-            asked: app.console.requests(),
-            pause: signal(SignalKind::user_defined1())?,
-            resume: signal(SignalKind::user_defined2())?,
-            quit: signal(SignalKind::quit())?,
-        })
-    }
-
     /// Carries out what is asked for until that is the end.
     pub(super) async fn ending(&mut self, app: &Arc<App>) -> Ending {
         loop {

@@ -62,9 +62,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often it is looked whether they have.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Requests that may wait for the owner of the proxy.
-const REQUESTS: usize = 16;
-
 /// Something that only the owner of the proxy can do.
 #[derive(Debug)]
 pub struct Request {
@@ -114,6 +111,8 @@ pub struct Around {
     pub connectors: Arc<Connectors>,
     /// Clients of the whole proxy, logging in or logged in; without the console's.
     pub clients: Gauge,
+    /// To who owns the proxy, if somebody carries out what only its owner can do.
+    pub owner: Option<mpsc::Sender<Request>>,
     /// Where sessions run.
     pub runtime: Handle,
 }
@@ -126,8 +125,6 @@ pub struct Console(Arc<Inner>);
 struct Inner {
     around: Around,
     view: ArcSwap<View>,
-    /// To who owns the proxy, once there is somebody.
-    owner: Mutex<Option<mpsc::Sender<Request>>>,
     places: Gauge,
     sessions: Sessions,
     averages: Averages,
@@ -163,7 +160,6 @@ impl Console {
             averages: Averages::default(),
             around,
             view: ArcSwap::from_pointee(view),
-            owner: Mutex::new(None),
             places: Gauge::default(),
             sessions: Sessions::default(),
             suspended: Mutex::new(false),
@@ -171,17 +167,6 @@ impl Console {
         let sampled = Arc::downgrade(&console.0);
         console.0.around.runtime.spawn(averages::sample(sampled));
         console
-    }
-
-    /// What is asked of the owner of the proxy, from now on by whoever calls this.
-    pub fn requests(&self) -> mpsc::Receiver<Request> {
-        let (owner, asked) = mpsc::channel(REQUESTS);
-        *self.owner() = Some(owner);
-        asked
-    }
-
-    fn owner(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Request>>> {
-        self.0.owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note of another configuration.

@@ -203,7 +203,7 @@ async fn request(
 ) -> Result<Vec<Notice>, ClientError> {
     let (answer, told) = oneshot::channel();
     let gone = || ClientError::error(SqlState::SHUTDOWN, "the proxy is shutting down");
-    let owner = console.owner().clone().ok_or_else(|| {
+    let owner = console.0.around.owner.as_ref().ok_or_else(|| {
         let text = "the proxy runs inside of a program that has to do this itself";
         ClientError::error(SqlState::UNSUPPORTED, text)
     })?;

@@ -57,7 +57,7 @@ fn pause_lets_transactions_finish_and_makes_clients_wait() {
     busy.query("BEGIN");
     console.0.put(&query("PAUSE"));
     eventually("the pause is in force", || {
-        other.row("SHOW STATE", "key", "paused")["value"] == "yes"
+        other.row("SHOW DATABASES", "name", "acme")["paused"] == "1"
     });
     next.put(&query("SELECT 'next'"));
     assert!(console.0.is_silent(MOMENT), "a transaction is open");
@@ -98,10 +98,13 @@ fn one_tenant_or_one_cluster_is_paused_alone() {
 #[test]
 fn a_cancelled_pause_is_taken_back() {
     let world = World::new("", "");
-    let mut console = world.admin();
+    let (mut console, mut other) = (world.admin(), world.admin());
     let (mut busy, mut next) = (world.client("acme"), world.client("acme"));
     busy.query("BEGIN");
     console.0.put(&query("PAUSE acme"));
+    eventually("the pause is in force", || {
+        other.row("SHOW DATABASES", "name", "acme")["paused"] == "1"
+    });
     next.put(&query("SELECT 'next'"));
     assert!(console.0.is_silent(MOMENT) && next.is_silent(MOMENT));
     let key = console.0.cancel_key.clone();

@@ -22,9 +22,11 @@ struct World {
 }
 
 impl World {
-    fn new(pair: &Pair, routing: &str) -> Self {
+    fn new(pair: &Pair) -> Self {
         let acme = Database::fresh_on(&pair.primary);
         let listen = "listen = ['127.0.0.1:0', { address = '127.0.0.1:0', route = 'replica' }]";
+        // A standby that has little time is waited for.
+        let routing = "[routing]\nconsistency_wait = '20s'";
         let toml = Toml::default().tables(&users()).tables(routing);
         let text = pair.cluster(toml).tenant("acme", "main", &acme, "").text();
         let proxy = Proxy::start(&text.replace("listen = ['127.0.0.1:0']", listen));
@@ -74,7 +76,7 @@ fn read(client: &mut Client) -> String {
 #[test]
 fn replicas_nodes_and_servers_show_who_serves() {
     let pair = Pair::shared();
-    let mut world = World::new(pair, "[routing]\nconsistency_wait = '20s'");
+    let mut world = World::new(pair);
     let (primary, replica) = (pair.primary_node(), pair.replica_node());
     let mut client = world.client();
     client.query("CREATE TABLE t ()");
@@ -134,7 +136,7 @@ fn replicas_nodes_and_servers_show_who_serves() {
 #[test]
 fn one_row_a_database_and_user_counts_all_nodes() {
     let pair = Pair::shared();
-    let mut world = World::new(pair, "[routing]\nconsistency_wait = '20s'");
+    let mut world = World::new(pair);
     let mut client = world.client();
     let totals = |console: &mut Console, counts: &[&str]| {
         let row = console.row("SHOW STATS_TOTALS", "database", "acme");
@@ -173,7 +175,7 @@ fn one_row_a_database_and_user_counts_all_nodes() {
 #[test]
 fn who_waits_for_a_replica_is_seen_waiting() {
     let pair = Pair::start();
-    let mut world = World::new(&pair, "[routing]\nconsistency_wait = '20s'");
+    let mut world = World::new(&pair);
     let mut client = world.client();
     assert_eq!(read(&mut client), "t");
     pair.replica.pause_replay().expect("it pauses");
@@ -205,7 +207,7 @@ fn who_waits_for_a_replica_is_seen_waiting() {
 #[test]
 fn pause_cluster_waits_for_replicas_too() {
     let pair = Pair::shared();
-    let mut world = World::new(pair, "[routing]\nconsistency_wait = '20s'");
+    let mut world = World::new(pair);
     let (mut busy, mut next) = (world.client(), world.client());
     assert_eq!(read(&mut next), "t");
     busy.query("BEGIN READ ONLY");
@@ -232,7 +234,7 @@ fn pause_cluster_waits_for_replicas_too() {
 #[test]
 fn a_switchover_in_a_pause_is_a_wait_for_clients() {
     let pair = Pair::start();
-    let mut world = World::new(&pair, "");
+    let mut world = World::new(&pair);
     let mut client = world.client();
     client.query("CREATE TABLE t (n int)");
     assert_eq!(read(&mut client), "t");
