@@ -101,6 +101,8 @@ fn op(input: &mut Input<'_>) -> Op {
                 CopyStyle::SyncThenWait,
                 CopyStyle::SyncThenData,
                 CopyStyle::Pipelined,
+                CopyStyle::SimpleThenData,
+                CopyStyle::SimpleSyncThenData,
             ]);
             let end = input.one_of(&[CopyEnd::Done, CopyEnd::Fail, CopyEnd::BadData]);
             Op::Copy(style, end)

@@ -117,10 +117,7 @@ impl Session {
                 Ok(())
             }
             b'F' => self.call(message, link, flow),
-            b'd' | b'c' | b'f' => {
-                copy_message(message, link, flow);
-                Ok(())
-            }
+            b'd' | b'c' | b'f' => copy_message(message, link, flow),
             b'X' => Err(Verdict::Terminate),
             _ => Err(Verdict::Fail(unknown_message(message.head.tag))),
         }
@@ -205,27 +202,38 @@ pub(super) fn must_be_certain(
     Ok(())
 }
 
-fn copy_message(message: &Message<'_>, link: &mut Link, flow: &mut Flow<'_>) {
+fn copy_message(
+    message: &Message<'_>,
+    link: &mut Link,
+    flow: &mut Flow<'_>,
+) -> Result<(), Verdict> {
     if let CopyIn::Reading { fed, .. } = &mut link.copy {
         *fed = true;
         if message.head.tag != b'd' {
             link.copy = CopyIn::None;
         }
     } else if message.head.tag != b'd' {
-        copy_ends_early(link);
+        copy_ends_early(link)?;
     }
     flow.pass(message.range());
+    Ok(())
 }
 
-/// CopyDone or CopyFail is sent before the server has said that it copies.
-fn copy_ends_early(link: &mut Link) {
+/// CopyDone or CopyFail is sent before the server has said that it copies. Behind a simple query,
+/// which may copy more than once, it is held until the server says so or has answered.
+fn copy_ends_early(link: &mut Link) -> Result<(), Verdict> {
     let newest = link.expected.iter_mut().rev();
     let mut syncs = 0;
     for expected in newest {
         match expected {
             Expected::Sync(By::Client) => syncs += 1,
-            Expected::Execute(feed @ Feed::Due) => return *feed = Feed::Ended(syncs),
-            _ => return,
+            Expected::Execute(feed @ Feed::Due) => {
+                *feed = Feed::Ended(syncs);
+                break;
+            }
+            Expected::Query(By::Client) => return Err(Verdict::Hold),
+            _ => break,
         }
     }
+    Ok(())
 }

@@ -62,6 +62,10 @@ pub(crate) enum Op {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CopyStyle {
     Simple,
+    /// A simple query, and data at once.
+    SimpleThenData,
+    /// A simple query, a Sync, and data at once.
+    SimpleSyncThenData,
     /// Sync behind Execute, wait for the server's word, then data.
     SyncThenWait,
     /// Sync behind Execute, and data at once.
@@ -216,21 +220,25 @@ impl Build {
 
     fn copy(&mut self, style: CopyStyle, end: CopyEnd) {
         let sync = message(b'S', &[]);
-        if matches!(style, CopyStyle::Simple) {
+        let simple = matches!(
+            style,
+            CopyStyle::Simple | CopyStyle::SimpleThenData | CopyStyle::SimpleSyncThenData
+        );
+        if simple {
             self.send(&query("COPY t FROM STDIN"));
-            self.wait();
         } else {
             self.send(&parse("", "COPY t FROM STDIN"));
             self.send(&bind("", ""));
             self.send(&execute(""));
         }
         match style {
+            CopyStyle::Simple => self.wait(),
             CopyStyle::SyncThenWait => {
                 self.send(&sync);
                 self.wait();
             }
-            CopyStyle::SyncThenData => self.send(&sync),
-            CopyStyle::Simple | CopyStyle::Pipelined => {}
+            CopyStyle::SyncThenData | CopyStyle::SimpleSyncThenData => self.send(&sync),
+            CopyStyle::SimpleThenData | CopyStyle::Pipelined => {}
         }
         self.send(&message(b'd', &[b"line\n"]));
         match end {
@@ -241,7 +249,7 @@ impl Build {
                 self.send(&message(b'c', &[]));
             }
         }
-        if !matches!(style, CopyStyle::Simple) {
+        if !simple {
             self.send(&sync);
         }
     }

@@ -15,7 +15,9 @@ mod model;
 mod ops;
 
 use model::dialogue::CopyEnd::{BadData, Done, Fail};
-use model::dialogue::CopyStyle::{Pipelined, SyncThenData, SyncThenWait};
+use model::dialogue::CopyStyle::{
+    Pipelined, SimpleSyncThenData, SimpleThenData, SyncThenData, SyncThenWait,
+};
 use model::dialogue::Op::{
     Bind, CloseStatement, Copy, Deallocate, DescribeStatement, Execute, Flush, Parse, Query, Sync,
     Wait, Whole,
@@ -101,6 +103,17 @@ fn copy_done_may_be_sent_before_copy_in_response() {
         Whole(0, 0),
     ];
     every_way(&[&ops], 1, 5);
+}
+
+#[test]
+fn copy_done_may_be_sent_before_a_simple_query_is_answered() {
+    for style in [SimpleThenData, SimpleSyncThenData] {
+        for end in [Done, Fail, BadData] {
+            for seed in 0..200 {
+                run(&[vec![Copy(style, end), Whole(0, 0), Query(0)]], 1, 5, seed);
+            }
+        }
+    }
 }
 
 #[test]

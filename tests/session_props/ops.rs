@@ -9,6 +9,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
     let name = || 0..NAMES.len();
     let style = prop_oneof![
         Just(CopyStyle::Simple),
+        Just(CopyStyle::SimpleThenData),
+        Just(CopyStyle::SimpleSyncThenData),
         Just(CopyStyle::SyncThenWait),
         Just(CopyStyle::SyncThenData),
         Just(CopyStyle::Pipelined),
