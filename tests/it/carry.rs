@@ -13,7 +13,7 @@ fn frames() -> Frames {
 /// Two sessions that take turns on one server connection: a pin would leave the second waiting.
 fn pair() -> (Database, Proxy, Client, Client) {
     let database = Database::fresh();
-    let proxy = Proxy::of(&database, "size = 1\nacquire_timeout = '5s'");
+    let proxy = Proxy::of(&database, "size = 1");
     let (a, b) = (proxy.client(&database.name), proxy.client(&database.name));
     (database, proxy, a, b)
 }
@@ -160,7 +160,7 @@ fn a_prepared_set_counts_each_time_it_is_executed() {
 #[test]
 fn reset_all_and_discard_all_go_back_to_the_start() {
     let database = Database::fresh();
-    let proxy = Proxy::of(&database, "size = 1\nacquire_timeout = '5s'");
+    let proxy = Proxy::of(&database, "size = 1");
     let mut a = proxy.client_with(&database.name, &[("TimeZone", "Asia/Tokyo")]);
     let mut b = proxy.client(&database.name);
     for reset in ["RESET ALL", "DISCARD ALL"] {

@@ -206,7 +206,7 @@ fn who_waited_in_vain_is_told_what_kept_it_waiting() {
         (2, "too many connections for role"),
         (1, "no server connection"),
     ] {
-        let pool = format!("size = {size}\nacquire_timeout = '400ms'");
+        let pool = format!("size = {size}\nacquire_timeout = '1500ms'");
         let proxy = Proxy::of(&database, &pool);
         let (mut holder, mut waiting) = (proxy.client(name), proxy.client(name));
         holder.query("BEGIN");

@@ -3,6 +3,8 @@
 //!
 //! Whether a session is pinned is seen by a second one over a pool of one server connection.
 
+use std::time::Duration;
+
 use super::support::client::Client;
 use super::support::frames::Frames;
 use super::support::postgres::Database;
@@ -15,15 +17,15 @@ fn frames() -> Frames {
 /// Two sessions over one server connection.
 fn pair(pool: &str) -> (Database, Proxy, Client, Client) {
     let database = Database::fresh();
-    let patience = if pool.contains("acquire_timeout") {
-        ""
-    } else {
-        "acquire_timeout = '5s'"
-    };
-    let pool = format!("size = 1\n{patience}\n{pool}");
-    let proxy = Proxy::of(&database, &pool);
+    let proxy = Proxy::of(&database, &format!("size = 1\n{pool}"));
     let (a, b) = (proxy.client(&database.name), proxy.client(&database.name));
     (database, proxy, a, b)
+}
+
+/// Asks something; the other session must keep the server connection.
+fn waits(client: &mut Client, sql: &str, why: &str) {
+    client.put(&frames().query(sql));
+    assert!(client.is_silent(Duration::from_millis(100)), "{why}");
 }
 
 /// How a statement is sent.
@@ -144,7 +146,7 @@ fn a_role_is_its_sessions_alone() {
 #[test]
 fn a_reset_to_a_startup_value_is_seen_at_once() {
     let database = Database::fresh();
-    let proxy = Proxy::of(&database, "size = 1\nacquire_timeout = '5s'");
+    let proxy = Proxy::of(&database, "size = 1");
     let start = [
         ("TimeZone", "Asia/Tokyo"),
         ("search_path", "Pg_Catalog, \"Odd\""),
@@ -198,11 +200,11 @@ fn a_pin_ends_with_its_reason() {
         ),
     ] {
         for send in PROTOCOLS {
-            let (_database, _proxy, mut a, mut b) = pair("max_pins = 1\nacquire_timeout = '200ms'");
+            let (_database, _proxy, mut a, mut b) = pair("max_pins = 1");
             assert!(a.ask(&send(make)).errors().is_empty(), "{make}");
-            assert_eq!(b.query("SELECT 1").errors(), ["53300"], "{make}");
+            waits(&mut b, "SELECT 1", make);
             assert!(a.ask(&send(end)).errors().is_empty(), "{end}");
-            assert_eq!(b.query("SELECT 1").one(), "1", "{end}");
+            assert_eq!(b.ready().one(), "1", "{end}");
         }
     }
 }
@@ -244,10 +246,7 @@ fn what_the_databases_own_functions_leave_is_found() {
         database.admin(sql);
     }
     database.admin("GRANT ALL ON t, sets TO PUBLIC");
-    let proxy = Proxy::of(
-        &database,
-        "size = 1\nmax_pins = 1\nacquire_timeout = '200ms'",
-    );
+    let proxy = Proxy::of(&database, "size = 1\nmax_pins = 1");
     let client = || proxy.client(&database.name);
     let mut b = client();
     for (pins, release) in [
@@ -258,9 +257,9 @@ fn what_the_databases_own_functions_leave_is_found() {
         for send in PROTOCOLS {
             let mut a = client();
             assert!(a.ask(&send(pins)).errors().is_empty(), "{pins}");
-            assert_eq!(b.query("SELECT 1").errors(), ["53300"], "{pins}");
+            waits(&mut b, "SELECT plain()", pins);
             assert!(a.query(release).errors().is_empty(), "{release}");
-            assert_eq!(b.query("SELECT plain()").one(), "1", "{release}");
+            assert_eq!(b.ready().one(), "1", "{release}");
         }
     }
     let mut a = client();
@@ -281,14 +280,14 @@ fn what_the_databases_own_functions_leave_is_found() {
 
 #[test]
 fn a_function_made_meanwhile_is_looked_at() {
-    let (_database, _proxy, mut a, mut b) = pair("acquire_timeout = '200ms'\nmax_pins = 1");
+    let (_database, _proxy, mut a, mut b) = pair("max_pins = 1");
     a.query("BEGIN");
     a.query(
         "CREATE FUNCTION pg_temp_not() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_lock(1)'",
     );
     a.query("COMMIT");
     a.query("SELECT pg_temp_not()");
-    assert_eq!(b.query("SELECT 1").errors(), ["53300"]);
+    waits(&mut b, "SELECT 1", "the lock is held");
 }
 
 #[test]

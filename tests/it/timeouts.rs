@@ -28,7 +28,7 @@ fn is_closed_with(client: &mut Client, code: &str, hint: &str) {
 #[test]
 fn query_timeout_ends_query_and_client() {
     let database = Database::fresh();
-    let proxy = Proxy::of(&database, "size = 1\nquery_timeout = '150ms'");
+    let proxy = Proxy::of(&database, "size = 1\nquery_timeout = '500ms'");
     let mut client = proxy.client(&database.name);
     assert_eq!(client.value("SELECT 1"), "1");
     client.put(&Frames::default().query("SELECT pg_sleep(600)"));
@@ -59,19 +59,19 @@ fn query_timeout_ends_a_query_that_sends_rows_all_the_time() {
 #[test]
 fn query_timeout_leaves_idle_clients_and_open_transactions_alone() {
     let database = Database::fresh();
-    let proxy = Proxy::of(&database, "query_timeout = '100ms'");
+    let proxy = Proxy::of(&database, "query_timeout = '500ms'");
     let mut client = proxy.client(&database.name);
     client.query("BEGIN");
-    assert!(client.is_silent(Duration::from_millis(200)));
+    assert!(client.is_silent(Duration::from_millis(700)));
     assert_eq!(client.query("COMMIT").status(), 'I');
-    assert!(client.is_silent(Duration::from_millis(200)));
+    assert!(client.is_silent(Duration::from_millis(700)));
     assert_eq!(client.value("SELECT 1"), "1");
 }
 
 #[test]
 fn transaction_timeout_ends_a_long_transaction_of_short_queries() {
     let database = Database::fresh();
-    let proxy = Proxy::of(&database, "transaction_timeout = '250ms'");
+    let proxy = Proxy::of(&database, "transaction_timeout = '500ms'");
     let mut client = proxy.client(&database.name);
     client.query("BEGIN");
     let mut rounds = 0;
@@ -96,10 +96,10 @@ fn transaction_timeout_ends_a_long_transaction_of_short_queries() {
 #[test]
 fn transaction_timeout_counts_from_the_transaction_not_from_the_lease() {
     let database = Database::fresh();
-    let proxy = Proxy::of(&database, "mode = 'session'\ntransaction_timeout = '200ms'");
+    let proxy = Proxy::of(&database, "mode = 'session'\ntransaction_timeout = '500ms'");
     let mut client = proxy.client(&database.name);
     assert_eq!(client.value("SELECT 1"), "1");
-    assert!(client.is_silent(Duration::from_millis(300)));
+    assert!(client.is_silent(Duration::from_millis(700)));
     assert_eq!(client.query("BEGIN").status(), 'T');
     assert_eq!(client.query("COMMIT").status(), 'I');
     client.query("BEGIN");
@@ -109,11 +109,11 @@ fn transaction_timeout_counts_from_the_transaction_not_from_the_lease() {
 #[test]
 fn idle_transaction_timeout_ends_a_forgotten_transaction() {
     let database = Database::fresh();
-    let proxy = Proxy::of(&database, "size = 1\nidle_transaction_timeout = '100ms'");
+    let proxy = Proxy::of(&database, "size = 1\nidle_transaction_timeout = '500ms'");
     let mut client = proxy.client(&database.name);
-    assert!(client.is_silent(Duration::from_millis(150)));
+    assert!(client.is_silent(Duration::from_millis(700)));
     client.query("BEGIN");
-    assert_eq!(client.query("SELECT pg_sleep(0.2)").status(), 'T');
+    assert_eq!(client.query("SELECT pg_sleep(0.7)").status(), 'T');
     is_closed_with(&mut client, "25P03", "idle_transaction_timeout");
     assert_eq!(proxy.client(&database.name).value("SELECT 1"), "1");
 }
@@ -121,11 +121,11 @@ fn idle_transaction_timeout_ends_a_forgotten_transaction() {
 #[test]
 fn client_idle_timeout_ends_idle_clients_only() {
     let database = Database::fresh();
-    let proxy = Proxy::of(&database, "client_idle_timeout = '100ms'");
+    let proxy = Proxy::of(&database, "client_idle_timeout = '500ms'");
     let mut client = proxy.client(&database.name);
-    assert_eq!(client.query("SELECT pg_sleep(0.2)").errors(), [""; 0]);
+    assert_eq!(client.query("SELECT pg_sleep(0.7)").errors(), [""; 0]);
     client.query("BEGIN");
-    assert!(client.is_silent(Duration::from_millis(200)));
+    assert!(client.is_silent(Duration::from_millis(700)));
     assert_eq!(client.query("COMMIT").status(), 'I');
     is_closed_with(&mut client, "57P05", "client_idle_timeout");
     eventually("its slot is free", || proxy.app.clients() == 0);
@@ -141,11 +141,11 @@ fn a_limit_that_a_reload_lifts_closes_nobody() {
             .tenant(&database.name, "main", &database, "")
             .text()
     };
-    let proxy = Proxy::start(&toml("client_idle_timeout = '700ms'"));
+    let proxy = Proxy::start(&toml("client_idle_timeout = '1s'"));
     let mut client = proxy.client(&database.name);
     assert_eq!(client.value("SELECT 1"), "1");
     proxy.reload(&toml(""));
-    assert!(client.is_silent(Duration::from_millis(900)));
+    assert!(client.is_silent(Duration::from_millis(1300)));
     assert_eq!(client.value("SELECT 2"), "2");
 }
 

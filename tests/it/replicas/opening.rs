@@ -12,7 +12,7 @@ fn extended(sql: &str) -> Frames {
 fn taken() -> (Tenant, Routed) {
     let database = shared().database();
     let toml = shared().toml(&database, "", "");
-    let proxy = toml.pool("size = 1\nacquire_timeout = '300ms'").start();
+    let proxy = toml.pool("size = 1\nacquire_timeout = '1500ms'").start();
     let tenant = Tenant { database, proxy };
     let mut busy = tenant.client();
     busy.silent("BEGIN");
