@@ -249,10 +249,12 @@ pub async fn run(
             Ok(Gate::Closed) | Err(_) => return,
         }
         let accepted = tokio::select! {
-            // Cancel-safe: a client that was not returned is still in the kernel's queue.
-            accepted = bound.accept() => accepted,
+            // Whoever comes behind the change is the next process's.
+            biased;
             // Cancel-safe: nothing is lost.
             _changed = gate.wait_for(|now| *now != Gate::Open) => continue,
+            // Cancel-safe: a client that was not returned is still in the kernel's queue.
+            accepted = bound.accept() => accepted,
         };
         match accepted {
             Ok((socket, ends)) => {

@@ -5,10 +5,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::support::alone::alone;
 use super::support::client::Client;
 use super::support::frames::Frames;
 use super::support::patience::eventually;
@@ -104,22 +104,6 @@ fn clients_that_vanish_leave_no_place_taken() {
     }
     eventually("all places are free", || proxy.app.clients() == 0);
     assert_eq!(proxy.client(&database.name).value("SELECT 1"), "1");
-}
-
-/// Runs one test of this program alone, in a process of its own; true in that process.
-fn alone(test: &str) -> bool {
-    const MARK: &str = "TENANTRY_TEST_ALONE";
-    if std::env::var_os(MARK).is_some() {
-        return true;
-    }
-    let me = std::env::current_exe().unwrap();
-    let mut child = Command::new(me);
-    child.args(["--exact", test, "--nocapture"]).env(MARK, "1");
-    let output = child.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let ran = String::from_utf8_lossy(&output.stdout).contains("1 passed");
-    assert!(output.status.success() && ran, "{said}");
-    false
 }
 
 fn descriptors() -> usize {

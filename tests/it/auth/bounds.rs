@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::client::{Address, SSL_REQUEST, Wire, message};
 use super::login::{End, Login, log_in, packet};
 use super::world::{Method, Mode, PASSWORD, Proxy, proxy};
+use crate::support::alone::alone;
 
 /// A test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -408,6 +409,9 @@ fn no_nonce_makes_a_login_fail() {
 
 #[test]
 fn garbage_harms_nobody_else() {
+    if !alone("auth::bounds::garbage_harms_nobody_else") {
+        return;
+    }
     let proxy = Proxy::start(Mode::Allow, "secret = \"salts\"", "");
     works(&proxy);
     let before = resident_kib();
@@ -427,9 +431,9 @@ fn garbage_harms_nobody_else() {
         }
     });
     is_at_rest(&proxy);
-    // Other tests run beside this one: a bound that only a leak or a huge allocation breaks.
+    // Threads take arenas of their own, so not all of it was there before.
     let grown = resident_kib().saturating_sub(before);
-    assert!(grown < 64 * 1024, "{grown} KiB");
+    assert!(grown < 16 * 1024, "{grown} KiB");
 }
 
 /// Noise, at times with a beginning that is taken for something.

@@ -1,6 +1,6 @@
 //! Pages, methods, and whoever wants to be in the way.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -80,22 +80,16 @@ fn a_crowd_does_not_keep_others_out_and_is_gone_in_time() {
         Scrape::of(address);
     }
     // The scrapes took the places of the oldest; those who are left are ended by the clock.
-    let open = open_descriptors();
     for socket in &mut silent {
         socket
             .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();
-        let mut rest = Vec::new();
         // Reset where bytes of it were not read: all the same.
-        let _ended = socket.read_to_end(&mut rest);
+        if let Err(error) = socket.read_to_end(&mut Vec::new()) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "it is closed");
+        }
     }
-    drop(silent);
-    assert!(open_descriptors() < open);
     assert_eq!(get(address, "/health/live").status, 200);
-}
-
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 #[test]

@@ -4,6 +4,7 @@
     reason = "each family of tests uses the part of the support that it needs"
 )]
 
+pub mod alone;
 pub mod client;
 pub mod frames;
 pub mod http;
