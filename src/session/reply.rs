@@ -9,7 +9,7 @@ use super::flow::Flow;
 use super::link::{Batch, Bound, CopyIn, Link, Parsed, Reset, Schema, Standing, TxStatus};
 use super::settings::SettingChange;
 use super::statement::Statement;
-use crate::wire::frame::{self, HEADER, PARSE_COMPLETE};
+use crate::wire::frame::{self, HEADER, Header, PARSE_COMPLETE};
 
 /// Longest message of the server that is looked at as a whole; longer ones pass in pieces.
 const WHOLE: usize = 64 * 1024;
@@ -49,19 +49,18 @@ impl Replies<'_> {
                 }
                 self.link.left -= end - at;
                 at = end;
+            }
+            let rows = at + self.rows(&input[at..]);
+            flow.pass(at..rows);
+            at = rows;
+            let head = frame::header(&input[at..]).map_err(|_| Desync::Length)?;
+            let Some(head) = head.filter(|head| self.can_be_read(*head, input.len() - at)) else {
                 if self.link.left == 0 {
+                    // The server may say no more: the client may have asked for a flush only.
                     self.answer_local(flow);
                 }
-            }
-            let Some(head) = frame::header(&input[at..]).map_err(|_| Desync::Length)? else {
                 return Ok(at);
             };
-            let whole = input.len() - at >= head.total;
-            let read =
-                || needs_whole(head.tag) || (matches!(head.tag, b'D' | b'T') && self.is_asked());
-            if !whole && head.total <= WHOLE && read() {
-                return Ok(at);
-            }
             let end = (at + head.total).min(input.len());
             let body = &input[at + HEADER..end];
             self.link.left = at + head.total - end;
@@ -69,12 +68,27 @@ impl Replies<'_> {
             if !self.link.left_swallowed {
                 flow.pass(at..end);
             }
-            if self.link.left == 0 {
-                // The server may say no more: the client may have asked for a flush only.
-                self.answer_local(flow);
-            }
             at = end;
         }
+    }
+
+    /// Whether there is enough of a message: all of it, or it need not be looked at as a whole.
+    #[inline]
+    fn can_be_read(&self, head: Header, available: usize) -> bool {
+        let read = || needs_whole(head.tag) || (matches!(head.tag, b'D' | b'T') && self.is_asked());
+        available >= head.total || head.total > WHOLE || !read()
+    }
+
+    /// How much of the input is rows of the client's query, or data that it copies out. They say
+    /// nothing but that there are more: no look at each.
+    #[inline]
+    fn rows(&self, input: &[u8]) -> usize {
+        let described = match self.link.expected.front() {
+            Some(Expected::Query(By::Client)) => b'T',
+            Some(Expected::Execute(_)) => b'D',
+            _ => return 0,
+        };
+        frame::run_of([b'D', b'd', described], input)
     }
 
     /// What one message answers, and whether the client sees it.
@@ -138,12 +152,6 @@ impl Replies<'_> {
         if tag == b'Z' && self.link.hushed.is_some() {
             self.tell_start(flow);
         }
-        let front = self.link.expected.front();
-        if front.is_some_and(Expected::is_ours_to_read)
-            && let Some(fate) = self.own_reply(tag, body, flow)
-        {
-            return Ok(fate);
-        }
         let Some(front) = self.link.expected.front() else {
             return Err(Desync::Unasked(char::from(tag)));
         };
@@ -152,6 +160,11 @@ impl Replies<'_> {
         } else {
             Fate::Pass
         };
+        if front.is_ours_to_read()
+            && let Some(fate) = self.own_reply(tag, body, flow)
+        {
+            return Ok(fate);
+        }
         if self.progress(tag, body)? == Progress::Done {
             self.answered();
             if tag == b'Z' && fate == Fate::Pass {
@@ -338,7 +351,8 @@ impl Replies<'_> {
         }
         self.link.copy_portal &= self.link.status == TxStatus::Open;
         if self.link.status == TxStatus::Idle
-            && let Some(session) = &mut self.session
+            && let Some(session) = self.session.as_deref_mut()
+            && session.changes_settings()
         {
             session.settle_changes(self.link.changes_due(false));
         }
@@ -445,6 +459,9 @@ pub(super) enum Fate {
 
 /// What a CommandComplete tells to have changed of the schema.
 fn changed_by(tag: &[u8]) -> Schema {
+    if !matches!(tag.first(), Some(b'A' | b'C' | b'D')) {
+        return Schema::Same;
+    }
     let begins = |words: &[&[u8]]| words.iter().any(|word| tag.starts_with(word));
     if begins(&[
         b"DROP",

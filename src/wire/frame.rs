@@ -38,6 +38,23 @@ pub fn header(input: &[u8]) -> Result<Option<Header>, BadLength> {
     }))
 }
 
+/// Where the whole frames end that the input begins with and that are of these types.
+#[inline]
+pub fn run_of(tags: [u8; 3], input: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(&[tag, a, b, c, d]) = input[at..].first_chunk::<HEADER>() {
+        let len = u32::from_be_bytes([a, b, c, d]) as usize;
+        // Not `contains`, which counts bytes of a long text well and of three badly.
+        let [one, two, three] = tags;
+        let is_of_run = tag == one || tag == two || tag == three;
+        if !is_of_run || len < 4 || len >= input.len() - at {
+            break;
+        }
+        at += len + 1;
+    }
+    at
+}
+
 /// Appends a frame.
 pub fn put(out: &mut Vec<u8>, tag: u8, body: &[&[u8]]) {
     put_header(out, tag, body.iter().map(|part| part.len()).sum());
@@ -88,6 +105,24 @@ pub const READY_IDLE: &[u8] = b"Z\0\0\0\x05I";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_ends_before_what_is_no_whole_frame_of_its_kinds() {
+        let rows = b"D\0\0\0\x04d\0\0\0\x06ab";
+        let run = |behind: &[u8]| run_of(*b"Dd_", &[rows, behind].concat());
+        for behind in [
+            b"".as_slice(),
+            b"D",
+            b"D\0\0\0\x05",
+            b"D\0\0\0\x03",
+            b"D\xff\xff\xff\xff",
+            b"C\0\0\0\x04",
+        ] {
+            assert_eq!(run(behind), rows.len(), "{behind:?}");
+        }
+        assert_eq!(run(b"D\0\0\0\x04Z"), rows.len() + 5);
+        assert_eq!(run_of(*b"Dd_", b"C\0\0\0\x04D\0\0\0\x04"), 0);
+    }
 
     #[test]
     fn lengths_are_checked() {

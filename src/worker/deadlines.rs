@@ -23,7 +23,8 @@ pub(super) fn after(now: Millis, wait: Duration) -> Millis {
 
 /// Whole milliseconds, at least one unless the duration is zero.
 pub(super) fn millis(wait: Duration) -> Millis {
-    u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER)
+    let rest = u64::from(wait.subsec_nanos().div_ceil(1_000_000));
+    wait.as_secs().saturating_mul(1_000).saturating_add(rest)
 }
 
 /// What a deadline belongs to: a slot and the serial number of what is in it.

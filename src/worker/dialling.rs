@@ -24,7 +24,14 @@ const WARM_AGAIN: Millis = 1_000;
 
 impl Worker {
     /// Opens as many server connections as are wanted and allowed.
+    #[inline]
     pub(super) fn fill(&mut self, slot: usize) {
+        if self.pools[slot].room() > 0 {
+            self.fill_up(slot);
+        }
+    }
+
+    fn fill_up(&mut self, slot: usize) {
         // At the end nobody is in line and nothing is kept warm; and who is in the node's line is
         // told when a permit is there.
         if self.phase > Phase::Serving || self.pools[slot].ticket.is_some() {

@@ -327,7 +327,14 @@ impl Pool {
             (self.waiting, warm)
         };
         let asked = waiting.saturating_sub(spare).max(warm.saturating_sub(have));
-        asked.min(self.limits().size.saturating_sub(have))
+        asked.min(self.room())
+    }
+
+    /// How many further server connections its size allows.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        let have = self.open + self.dialling;
+        self.limits().size.saturating_sub(have)
     }
 
     /// Whether leases end with the session: then a server connection is one that was opened with
