@@ -5,6 +5,7 @@ use super::flow::Flow;
 use super::link::{Batch, Bound, CopyIn, Link};
 use super::message::{Message, next_header, unknown_message};
 use super::{Leased, Replies, Session, Step, Verdict, WHOLE};
+use crate::error::{ClientError, SqlState};
 use crate::wire::frame;
 
 impl Session {
@@ -85,6 +86,10 @@ impl Session {
         if link.batch == Batch::Skipping && !matches!(message.head.tag, b'S' | b'X') {
             self.left_dropped = true;
             return Ok(());
+        }
+        let of_copy = matches!(message.head.tag, b'd' | b'c' | b'f' | b'H' | b'S' | b'X');
+        if link.copy != CopyIn::None && !of_copy {
+            return Err(Verdict::Fail(during_copy(message.head.tag)));
         }
         if (link.awaiting && link.is_awaiting()) || (link.routed && link.must_part(message.head)) {
             return Err(Verdict::Hold);
@@ -217,6 +222,13 @@ fn copy_message(
     }
     flow.pass(message.range());
     Ok(())
+}
+
+/// A server that reads the data of a COPY ends the connection, too (manual 55.2.7).
+#[cold]
+fn during_copy(tag: u8) -> ClientError {
+    let text = format!("unexpected message type 0x{tag:02X} during COPY from stdin");
+    ClientError::fatal(SqlState::PROTOCOL, text)
 }
 
 /// CopyDone or CopyFail is sent before the server has said that it copies. Behind a simple query,

@@ -218,6 +218,43 @@ fn copy_out_that_fails_in_mid_stream() {
 }
 
 #[test]
+fn who_sends_something_else_in_mid_copy_is_told_and_closed() {
+    let (database, proxy) = world();
+    let begun = [
+        frames().query("COPY t FROM STDIN; COPY t FROM STDIN"),
+        extended_copy().sync(),
+    ];
+    let others = [
+        frames().query("SELECT 1"),
+        frames().bind("", &[]).sync(),
+        frames().describe("s").sync(),
+        frames().parse("s", "SELECT 1").sync(),
+    ];
+    let is_closed = |mut client: Client| {
+        let end = client.end();
+        let last = end.last().filter(|m| m.tag == b'E').expect("it is told");
+        let code = last.field(b'S').zip(last.field(b'C'));
+        assert_eq!(code, Some(("FATAL".into(), "08P01".into())), "{end:?}");
+        // Nobody else notices.
+        let mut next = proxy.client(&database.name);
+        assert_eq!(next.value("SELECT count(*) FROM t"), "0");
+    };
+    for begun in &begun {
+        for other in &others {
+            let mut pipelined = proxy.client(&database.name);
+            pipelined.put(begun);
+            pipelined.put(other);
+            is_closed(pipelined);
+            let mut waiting = proxy.client(&database.name);
+            waiting.put(begun);
+            waiting.until(b'G');
+            waiting.put(other);
+            is_closed(waiting);
+        }
+    }
+}
+
+#[test]
 fn client_that_vanishes_in_mid_copy_leaves_nothing() {
     let (database, proxy) = world();
     let mut a = proxy.client(&database.name);
