@@ -24,6 +24,7 @@ mod isolation;
 mod leases;
 mod live;
 mod matrix;
+mod pipelines;
 mod pools;
 mod prepared;
 mod reload;
