@@ -173,8 +173,8 @@ impl Author {
 #[derive(Debug, PartialEq)]
 enum Told {
     Message(char, Vec<u8>),
-    /// Severity and SQLSTATE.
-    Error(String, String),
+    /// SQLSTATE.
+    Error(String),
     /// The connection is closed, with or without a word.
     End,
     /// Nothing more comes, though it should.
@@ -217,11 +217,12 @@ fn told_by(read: io::Result<Message>) -> Told {
     match read {
         Ok(message) if message.tag == b'E' => {
             let field = |name| message.field(name).expect("each error has it");
-            match (field(b'S'), field(b'C')) {
-                (severity, _) if severity == "FATAL" => Told::End,
-                // PostgreSQL says this first, then that it ends the connection.
-                (_, code) if code == "08P01" => Told::End,
-                (severity, code) => Told::Error(severity, code),
+            match (field(b'S').as_str(), field(b'C')) {
+                ("FATAL", _) => Told::End,
+                // A Bind that does not fit, in a failed transaction: on a server connection that has
+                // not the statement only the second is known.
+                (_, code) if code == "08P01" => Told::Error("25P02".to_owned()),
+                (_, code) => Told::Error(code),
             }
         }
         Ok(message) => Told::Message(char::from(message.tag), message.body),
