@@ -5,6 +5,7 @@
 //! `docs/design/session.md`. The machine holds no bytes: what it does not use, the worker keeps
 //! and gives again, together with what came later.
 
+mod batch;
 mod bound;
 mod carry;
 mod catalog;

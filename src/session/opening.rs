@@ -7,9 +7,9 @@
 
 use std::rc::Rc;
 
+use super::batch::Batch;
 use super::expected::{By, Expected};
 use super::link::{Link, TxStatus, Unnamed};
-use super::message::next_header;
 use super::statement::{Statement, Statements};
 use super::{Scope, Session};
 use crate::error::{ClientError, SqlState};
@@ -317,23 +317,6 @@ fn extended(head: Header, input: &[u8]) -> Option<Request<'_>> {
         total: batch.at,
         form: Form::Extended(describes),
     })
-}
-
-/// Messages of a client, read one by one.
-struct Batch<'a> {
-    input: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Batch<'a> {
-    /// The body of the next message, if it is of that kind and complete.
-    fn message(&mut self, tag: u8) -> Option<&'a [u8]> {
-        let rest = &self.input[self.at..];
-        let head = next_header(rest).ok().flatten().filter(|h| h.tag == tag)?;
-        let body = rest.get(HEADER..head.total)?;
-        self.at += head.total;
-        Some(body)
-    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@
 use std::str::FromStr;
 
 use super::Session;
+use super::batch::runs_at_once;
 use super::message::next_header;
 use super::settings::Settings;
 use super::statement::Statement;
 use crate::config::Reads;
 use crate::nodes::Position;
-use crate::wire::frame::{self, HEADER};
+
 use crate::wire::sql::{
     Access, Block, Effect, Hint, Isolation, Modes, block, fits_standby, hint, survey,
 };
@@ -268,7 +269,7 @@ impl Session {
         if !whole {
             return Why::Unfit;
         }
-        let opened = match block(text) {
+        let opened = match block(text).filter(|_| runs_at_once(input)) {
             Some(Block::Opens(modes, _)) if self.opening.is_none() => Some((modes, true)),
             Some(Block::Describes(modes)) => {
                 self.opening.as_ref().map(|o| (o.modes.then(modes), true))
@@ -320,52 +321,6 @@ impl Session {
     }
 }
 
-impl Session {
-    /// Whether nothing follows the end of the block in the batch that the input begins with, and `text`
-    /// with it: what follows could write, but is served where the batch is. A batch that is not here as
-    /// a whole may have more.
-    fn ends_with_block(&self, input: &[u8], text: &[u8]) -> bool {
-        if input.first() == Some(&b'Q') {
-            return !ends_within(text);
-        }
-        let (mut at, mut ended) = (0, false);
-        while let Some(head) = next_header(&input[at..]).ok().flatten() {
-            let rest = &input[at..];
-            if rest.len() < head.total {
-                return false;
-            }
-            match head.tag {
-                b'Q' => return false,
-                b'F' => return at == 0,
-                b'S' => return true,
-                b'P' | b'B' => {
-                    let asked = self.asked_in_batch(&input[..at], rest);
-                    let what = asked.and_then(|asked| block(asked.text));
-                    let ends = matches!(what, Some(Block::Commits | Block::RollsBack));
-                    if ended && !ends {
-                        return false;
-                    }
-                    ended |= ends;
-                }
-                _ => {}
-            }
-            at += head.total;
-        }
-        // A Flush or nothing at all is its end so far.
-        !ended
-    }
-}
-
-/// Whether a text is of several statements, some of which may end the block.
-fn ends_within(text: &[u8]) -> bool {
-    // One at its very end is usual.
-    let text = text.strip_suffix(b";").unwrap_or(text);
-    text.contains(&b';') && {
-        let found = survey(text);
-        found.several() && found.transacts()
-    }
-}
-
 /// Whether a text may be, or begin with, what tells where it goes: a hint, or a block that is opened.
 #[inline]
 fn may_say_more(text: &[u8]) -> bool {
@@ -385,64 +340,6 @@ fn reads_alone(text: &[u8]) -> bool {
         && !found.transacts()
         && !found.copy()
         && fits_standby(text)
-}
-
-impl Session {
-    /// Whether the input, which begins with `first`, is one request, complete to its end, and all that it
-    /// asks for is such.
-    fn is_batch_of(
-        &self,
-        input: &[u8],
-        first: Asked<'_>,
-        mut such: impl FnMut(Asked<'_>) -> bool,
-    ) -> bool {
-        let mut at = 0;
-        loop {
-            let rest = &input[at..];
-            let Some(head) = next_header(rest).ok().flatten() else {
-                return false;
-            };
-            if rest.len() < head.total {
-                return false;
-            }
-            match head.tag {
-                b'Q' => return at == 0 && such(first),
-                b'P' | b'B' if at == 0 => {
-                    if first.text.is_empty() || !such(first) {
-                        return false;
-                    }
-                }
-                b'P' | b'B' => match self.asked_in_batch(&input[..at], rest) {
-                    Some(asked) if such(asked) => {}
-                    _ => return false,
-                },
-                b'D' | b'E' | b'H' => {}
-                b'S' => return at > 0,
-                _ => return false,
-            }
-            at += head.total;
-        }
-    }
-
-    /// What a Parse or Bind is about: one that the batch has parsed before it, or the session's.
-    fn asked_in_batch<'a>(&'a self, before: &'a [u8], input: &'a [u8]) -> Option<Asked<'a>> {
-        let head = next_header(input).ok().flatten()?;
-        if head.tag != b'B' {
-            return self.asked(input);
-        }
-        let (_portal, rest) = frame::cstr(input.get(HEADER..head.total)?)?;
-        let (name, _) = frame::cstr(rest)?;
-        let (mut at, mut parsed) = (0, None);
-        while let Some(head) = next_header(&before[at..]).ok().flatten() {
-            let body = before.get(at + HEADER..at + head.total)?;
-            if head.tag == b'P' && frame::cstr(body)?.0 == name {
-                // It was looked at where it was parsed. The last one counts.
-                parsed = Some(at);
-            }
-            at += head.total;
-        }
-        self.asked(parsed.map_or(input, |at| &before[at..]))
-    }
 }
 
 #[cfg(test)]

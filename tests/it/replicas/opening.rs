@@ -280,6 +280,30 @@ fn a_batch_of_one_sync_stays_together() {
 }
 
 #[test]
+fn a_block_that_is_prepared_and_not_run_says_nothing_of_its_batch() {
+    let tenant = Tenant::serving("");
+    let mut client = tenant.client();
+    client.query("CREATE TABLE t (id int)");
+    let write = |begun: Frames| begun.run("INSERT INTO t VALUES (1)").sync();
+    let modes = ["BEGIN READ ONLY", "SET TRANSACTION READ ONLY"];
+    for name in ["", "begin"] {
+        for (sql, held) in [(modes[0], false), (modes[1], false), (modes[1], true)] {
+            if held {
+                client.silent("BEGIN");
+            }
+            let written = client.ask(&write(Frames::default().parse(name, sql)));
+            assert_eq!(written.reply.errors(), [""; 0], "{sql}");
+            assert_eq!(written.port, shared().primary.port(), "{sql}");
+            if held {
+                client.0.query("COMMIT");
+            }
+            client.0.query("DEALLOCATE ALL");
+        }
+    }
+    assert_eq!(client.query("SELECT count(*) FROM t").reply.one(), "6");
+}
+
+#[test]
 fn a_write_in_a_read_only_block_is_refused_by_the_server_itself() {
     let tenant = Tenant::serving("");
     let mut client = tenant.client();
