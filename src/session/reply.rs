@@ -333,6 +333,9 @@ impl Replies<'_> {
     }
 
     fn ready(&mut self, body: &[u8]) -> Result<(), Desync> {
+        if self.link.left > 0 {
+            return Err(Desync::Length);
+        }
         self.link.status = match body {
             b"I" => TxStatus::Idle,
             b"T" => TxStatus::Open,

@@ -150,6 +150,23 @@ fn what_is_pipelined_behind_a_reset_finds_the_sessions_start() {
 }
 
 #[test]
+fn a_ready_that_is_longer_than_it_can_be_is_none_in_its_first_piece_either() {
+    let ready = message(b'Z', &[b"I", &[0; 100_000]]);
+    for first in [6, 1_000, ready.len()] {
+        let mut pair = Pair::new(StateMode::Carry);
+        pair.client(&query("SELECT 1"));
+        let mut scratch = Vec::new();
+        let input = &ready[..first];
+        let mut flow = Flow::new(input, &mut scratch);
+        let mut replies = Replies {
+            session: Some(&mut pair.session),
+            link: &mut pair.link,
+        };
+        assert!(replies.read(input, &mut flow).is_err(), "{first} bytes");
+    }
+}
+
+#[test]
 fn a_server_that_begins_to_copy_twice_eats_its_syncs_once() {
     let mut pair = Pair::new(StateMode::Carry);
     pair.client(&parse("", "SELECT 1"));
