@@ -9,6 +9,7 @@ mod batch;
 mod bound;
 mod carry;
 mod catalog;
+mod completed;
 mod expected;
 mod extended;
 mod failure;
