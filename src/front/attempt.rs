@@ -212,7 +212,7 @@ impl Attempt<'_> {
         let applicant = Applicant {
             who,
             claim,
-            claimed: claimed.as_ref().map(|(tenant, role)| (*tenant, role)),
+            claimed,
             user: &startup.user,
         };
         let proof = login::prove(channel, asked, &applicant, &self.settings.verifiers).await;
@@ -235,13 +235,13 @@ impl Attempt<'_> {
     }
 
     /// The role that the claim names, if there is one, whether or not the rest is right.
-    fn claimed(&self, claim: &Claim<'_>) -> Option<(TenantId, RoleName)> {
+    fn claimed(&self, claim: &Claim<'_>) -> Option<(TenantId, &RoleName)> {
         if is_console(claim.tenant) {
             let user = self.settings.console_user(claim.role)?;
-            return Some((TenantId::CONSOLE, user.name.clone()));
+            return Some((TenantId::CONSOLE, &user.name));
         }
         let tenant = self.settings.registry.by_slug(claim.tenant)?;
-        Some((tenant.id, tenant.role(claim.role)?.name.clone()))
+        Some((tenant.id, &tenant.role(claim.role)?.name))
     }
 
     /// What the connection can bind a login to.
