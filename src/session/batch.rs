@@ -32,10 +32,10 @@ impl<'a> Batch<'a> {
 /// Whether the first thing that the input does is to run what it begins with: a query, or a batch that
 /// binds and executes it before anything else.
 pub(super) fn runs_at_once(input: &[u8]) -> bool {
-    let mut batch = Batch { input, at: 0 };
     if input.first() == Some(&b'Q') {
         return true;
     }
+    let mut batch = Batch { input, at: 0 };
     let parsed = batch.message(b'P').map(frame::cstr);
     batch.skip_looks();
     let Some((portal, rest)) = batch.message(b'B').and_then(frame::cstr) else {

@@ -1,9 +1,10 @@
-//! Refusals take the same time whatever the reason: 1,000 tries of each, in random order, so that
-//! the load of the machine falls on all of them alike.
+//! Refusals take the same time whatever the reason: 1,000 tries of each name that is unknown, as many
+//! of a known one as of all those together, in random order, so that the load of the machine falls on
+//! all of them alike.
 //!
 //! The statistic is the probability that a try of one kind takes longer than one of the other
 //! (Mann and Whitney): a half where the two cannot be told apart, with a standard deviation of
-//! 0.013 for 1,000 against 1,000; and it looks at ranks, so that outliers count for little.
+//! 0.010 to 0.013 for so many; and it looks at ranks, so that outliers count for little.
 //!
 //! A program of its own, so that nothing else runs at the same time: what is at work in the proxy for
 //! others is no part of what is measured.
@@ -36,9 +37,9 @@ use world::{Method, Mode, Proxy};
 /// One measurement at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Tries of each kind.
+/// Tries of each name that is unknown.
 const TRIES: usize = 1_000;
-/// How far from a half is still taken for chance: nearly four standard deviations.
+/// How far from a half is still taken for chance: nearly four standard deviations, or more.
 const TOLERANCE: f64 = 0.05;
 /// Chance may strike once, not always: each time another proxy is measured, whose threads, memory and
 /// hash tables are others.
